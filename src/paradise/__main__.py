@@ -1,0 +1,3 @@
+from paradise.cli import main
+
+main()

@@ -1,0 +1,45 @@
+"""The paper's two attention baselines, put on the residual branch before the addition: SE and GE."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class SqueezeExcite(nn.Module):
+    """Squeeze-and-excitation (Hu et al., 2018), reduction 16: x [B, C, H, W] scaled per channel."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.reduce = nn.Linear(channels, channels // 16)
+        self.relu = nn.ReLU(inplace=True)
+        self.expand = nn.Linear(channels // 16, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = self.expand(self.relu(self.reduce(self.pool(x).flatten(1)))).sigmoid()
+        return x * scale[:, :, None, None]
+
+
+class GatherExcite(nn.Module):
+    """Gather-excite with parameters, GE-θ⁺ of extent 8 (Hu et al., 2018): x [B, C, H, W] scaled per element.
+
+    Gathers by three stride-2 depthwise convolutions. A stage is skipped once the map is 3×3 or smaller, so on small
+    maps its parameters exist, and are counted, but do nothing.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.gather = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(channels, channels, 3, stride=2, padding=1, groups=channels, bias=False),
+                nn.BatchNorm2d(channels),
+            )
+            for _ in range(3)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        context = x
+        for i, stage in enumerate(self.gather):
+            if min(context.shape[2:]) <= 3:
+                break
+            context = stage(F.relu(context) if i else context)
+        return x * F.interpolate(context, x.shape[2:], mode="nearest").sigmoid()

@@ -1,0 +1,60 @@
+"""A data set is a folder `<split>/<class>/<image>` and `manifest.csv`, which lists every image once (split, path, label).
+
+The manifest is written last: where it is, the folder is complete.
+"""
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+from paradise.errors import UserError
+from paradise.files import sha256, write_text
+
+
+@dataclass(frozen=True)
+class Split:
+    folder: Path
+    paths: list[str]  # relative to folder
+    labels: list[int]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def files(self) -> list[str]:
+        return [str(self.folder / path) for path in self.paths]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    sha256: str
+    num_classes: int
+    train: Split
+    val: Split
+
+
+def write_manifest(folder: Path, splits: dict[str, list[tuple[str, int]]]) -> None:
+    """`splits`: for "train" and "val", the (path relative to `folder`, label) of every image."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["split", "path", "label"])
+    writer.writerows([split, *image] for split, images in splits.items() for image in images)
+    write_text(folder / "manifest.csv", text.getvalue())
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Raises UserError where the folder is missing, was not prepared, or has an empty split."""
+    path = Path(folder) / "manifest.csv"
+    if not path.is_file():
+        what = "has no manifest.csv" if Path(folder).is_dir() else "does not exist"
+        raise UserError(f"data folder {folder} {what}; run `paradise prepare` with this preset")
+    with path.open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    splits = {}
+    for name in ("train", "val"):
+        images = [line for line in lines if line["split"] == name]
+        if not images:
+            raise UserError(f"{path} lists no images for '{name}'; delete it and run `paradise prepare` again")
+        splits[name] = Split(Path(folder), [line["path"] for line in images], [int(line["label"]) for line in images])
+    num_classes = max(int(line["label"]) for line in lines) + 1
+    return Manifest(sha256(path), num_classes, **splits)

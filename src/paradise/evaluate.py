@@ -1,0 +1,116 @@
+"""Accuracy of a trained row in both its forms, over every validation image once."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from paradise.accuracy import top5
+from paradise.data.dali import evaluation_loader
+from paradise.data.manifest import Split, read_manifest
+from paradise.device import pick_device
+from paradise.errors import UserError
+from paradise.files import sha256, write_json, write_text
+from paradise.fusion import fuse
+from paradise.models import create_model
+from paradise.names import parse_row
+from paradise.progress import reporting
+from paradise.record import provenance
+from paradise.weights import load_weights, save_weights
+
+
+def read_run(folder: Path) -> dict:
+    """The record that training left in `folder`. Raises UserError where there is none or it is damaged."""
+    path = Path(folder) / "run.json"
+    try:
+        run = json.loads(path.read_text())
+        run["row"], run["num_classes"], run["data"], run["recipe"]
+    except FileNotFoundError:
+        raise UserError(f"no run at {path}; train the row first") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error!r}); train the row again") from None
+    return run
+
+
+def trained_model(folder: Path) -> nn.Module:
+    """The network that was trained in `folder`, in eval mode."""
+    run = read_run(folder)
+    name, branches = parse_row(run["row"])
+    model = create_model(name, run["num_classes"], branches)
+    load_weights(model, Path(folder) / "weights.safetensors")
+    return model.eval()
+
+
+def fused_model(folder: Path) -> nn.Module:
+    """The fused form of the network that was trained in `folder`, as `write_fused` stored it."""
+    run = read_run(folder)
+    name, branches = parse_row(run["row"])
+    model = fuse(create_model(name, run["num_classes"], branches))
+    load_weights(model, Path(folder) / "fused.safetensors")
+    return model
+
+
+def write_fused(folder: Path) -> None:
+    """Fuses `weights.safetensors` of `folder` into `fused.safetensors`."""
+    save_weights(fuse(trained_model(folder)), Path(folder) / "fused.safetensors")
+
+
+@torch.no_grad()
+def evaluate(folder: Path, threads: int) -> None:
+    """Evaluates both forms in `folder` in float32 and writes `metrics.json` and `predictions.csv` (five best classes of each image).
+
+    Raises UserError where the number of images seen is not the number in the data's manifest.
+    """
+    run = read_run(folder)
+    torch.set_num_threads(threads)
+    device = pick_device()
+    models = {
+        form: model.to(device, memory_format=torch.channels_last)
+        for form, model in (("trained", trained_model(folder)), ("fused", fused_model(folder)))
+    }
+    manifest = read_manifest(Path(run["data"]["folder"]))
+    if manifest.sha256 != run["data"]["manifest_sha256"]:
+        raise UserError(f"{run['data']['folder']} is not the data that {folder} was trained on; prepare or train again")
+    loader = evaluation_loader(manifest.val, run["data"], run["recipe"]["batch_size"], threads, device)
+
+    labels, best, largest, difference = [], {form: [] for form in models}, 0.0, 0.0
+    with reporting(f"{run['row']} seed {run['seed']}: evaluation", len(loader)) as report:
+        for x, batch_labels in loader:
+            logits = {form: model(x) for form, model in models.items()}
+            labels += batch_labels.tolist()
+            for form in models:
+                best[form] += top5(logits[form]).tolist()
+            largest = max(largest, float(logits["trained"].abs().max()))
+            difference = max(difference, float((logits["trained"] - logits["fused"]).abs().max()))
+            report.step()
+    if labels != manifest.val.labels:
+        raise UserError(f"evaluation saw {len(labels)} images, {manifest.val.folder} lists {len(manifest.val)}, or in another order")
+
+    metrics = {"row": run["row"], "preset": run["preset"], "seed": run["seed"], "images": len(labels)}
+    for form in models:
+        hits1 = sum(classes[0] == label for classes, label in zip(best[form], labels))
+        hits5 = sum(label in classes for classes, label in zip(best[form], labels))
+        metrics[form] = {
+            "top1_hits": hits1,
+            "top5_hits": hits5,
+            "top1": 100 * hits1 / len(labels),
+            "top5": 100 * hits5 / len(labels),
+        }
+    metrics["logits"] = {"largest": largest, "difference": difference, "relative": difference / largest}
+    metrics["weights_sha256"] = sha256(folder / "weights.safetensors")
+    metrics["fused_sha256"] = sha256(folder / "fused.safetensors")
+    write_text(folder / "predictions.csv", _predictions(manifest.val, best))
+    write_json(folder / "metrics.json", metrics | provenance(device))
+
+
+def _predictions(split: Split, best: dict[str, list[list[int]]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    ranks = range(1, len(best["trained"][0]) + 1)
+    writer.writerow(["image", "label", *(f"{form}_{rank}" for form in best for rank in ranks)])
+    for image, label, *classes in zip(split.paths, split.labels, *best.values()):
+        writer.writerow([image, label, *(index for form in classes for index in form)])
+    return text.getvalue()

@@ -1,0 +1,87 @@
+"""Parameters and operations of the paper's networks: 1000 classes, one 3×224×224 image.
+
+The paper counts the *plain network*: every ParaDise block as one 3×3 convolution and its BatchNorm (and PD-B's gate),
+nothing folded. Its operations are the multiply-accumulates of convolutions (plus their biases) and Linear layers
+(without), 2 per element of a BatchNorm, 1 per output of a ReLU module and 1 per input of a pooling module. What is no
+module counts nothing: additions, sigmoids, up-sampling, the ReLUs inside GE, the mean and softmax of PD-B's gate.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from paradise.block import PDABlock, PDBBlock
+from paradise.files import write_json
+from paradise.fusion import fuse
+from paradise.models import create_model
+from paradise.record import provenance
+from paradise.resnet import plain_conv3x3
+
+IMAGE_SIZE = 224
+
+
+class PlainBlock(nn.Module):
+    """A ParaDise block as the paper counts it: one convolution, one BatchNorm, and PD-B's gate."""
+
+    def __init__(self, block: PDABlock):
+        super().__init__()
+        self.conv, self.bn = plain_conv3x3(block.in_channels, block.out_channels, block.stride)
+        self.gate = block.gate if isinstance(block, PDBBlock) else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.gate is not None:
+            self.gate(x)
+        return self.bn(self.conv(x))
+
+
+def plain_network(model: nn.Module) -> nn.Module:
+    """`model`, changed in place to what the paper counts."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, PDABlock):
+            model.set_submodule(name, PlainBlock(module))
+    return model
+
+
+def operations(module: nn.Module, x: Tensor, y: Tensor) -> tuple[int, int]:
+    """(multiply-accumulates, all operations in the paper's convention) of one module that made `y` from `x`, batch 1."""
+    match module:
+        case nn.Conv2d():
+            macs = y.numel() * module.weight[0].numel()
+            return macs, macs + (0 if module.bias is None else y.numel())
+        case nn.Linear():
+            return module.weight.numel(), module.weight.numel()
+        case nn.BatchNorm2d():
+            return 0, 2 * x.numel()
+        case nn.ReLU():
+            return 0, y.numel()
+        case nn.MaxPool2d() | nn.AdaptiveAvgPool2d():
+            return 0, x.numel()
+    return 0, 0
+
+
+@torch.no_grad()
+def count(model: nn.Module, image_size: int = IMAGE_SIZE) -> tuple[int, int]:
+    """The sums of `operations` over every module that runs in one forward pass of `model`."""
+    counted = []
+    hooks = [
+        module.register_forward_hook(lambda module, inputs, y: counted.append(operations(module, inputs[0], y)))
+        for module in model.modules()
+    ]
+    model.eval()(torch.zeros(1, 3, image_size, image_size))
+    for hook in hooks:
+        hook.remove()
+    return sum(macs for macs, _ in counted), sum(all_operations for _, all_operations in counted)
+
+
+def profile(name: str) -> dict[str, int]:
+    """Parameters, FLOPs and MACs of the model `name` as the paper counts them, and what its fused form stores."""
+    model = create_model(name)
+    stored = sum(parameter.numel() for parameter in fuse(model).parameters())
+    network = plain_network(model)
+    macs, flops = count(network)
+    params = sum(parameter.numel() for parameter in network.parameters())
+    return {"params": params, "flops": flops, "macs": macs, "deploy_params": stored}
+
+
+def write_complexity(names: list[str], output) -> None:
+    """The `profile` of each model into `output`, JSON."""
+    write_json(output, {"rows": {name: profile(name) for name in names}} | provenance(torch.device("cpu")))

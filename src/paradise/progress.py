@@ -1,0 +1,52 @@
+"""How long work shows itself: a bar on a terminal; elsewhere, in a log file say, plain lines."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+LINE_EVERY = 30.0  # seconds, where there is no terminal
+
+
+class Reporter:
+    """Counts steps of `title` up to `total`; made by `reporting`."""
+
+    def __init__(self, console: Console, bar: Progress, title: str, total: int):
+        self.console, self.bar, self.title, self.total = console, bar, title, total
+        self.task = bar.add_task(title, total=total, status="")
+        self.started = self.shown = time.monotonic()
+        self.done = 0
+
+    def step(self, status: str = "") -> None:
+        """One step more; `status` is what to say of it."""
+        self.done += 1
+        self.bar.update(self.task, advance=1, status=status)
+        now = time.monotonic()
+        if not self.console.is_terminal and now - self.shown > LINE_EVERY:
+            self.say(f"{self.done}/{self.total} {status}".rstrip())
+
+    def say(self, text: str) -> None:
+        """A line that stays, with the time left."""
+        self.shown = time.monotonic()
+        left = (self.shown - self.started) / max(self.done, 1) * (self.total - self.done)
+        self.console.print(f"{self.title}: {text}{f', {duration(left)} left' if left >= 1 else ''}", soft_wrap=True)
+
+
+@contextmanager
+def reporting(title: str, total: int) -> Iterator[Reporter]:
+    console = Console(stderr=True, highlight=False, markup=False)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[status]}"), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        yield Reporter(console, bar, title, total)
+        sys.stderr.flush()
+
+
+def duration(seconds: float) -> str:
+    """`"45 s"`, `"12 min"` or `"3 h 05 min"`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,46 @@
+"""Weights as safetensors files, and what is said when they do not fit."""
+
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import nn
+
+from paradise.errors import UserError
+from paradise.files import replacing
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    with replacing(path) as temporary:
+        temporary.write_bytes(save(state))
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Loads `path` into `model`, in place.
+
+    Raises UserError where the file is missing or damaged, or holds other keys, shapes or number of classes than `model`.
+    """
+    try:
+        state = load_file(path)
+    except FileNotFoundError:
+        raise UserError(f"no weights at {path}") from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is damaged or no safetensors file ({error}); train or fetch it again") from None
+    wanted = model.state_dict()
+    missing, unexpected = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
+    if missing or unexpected:
+        parts = [f"{word} {_listed(keys)}" for word, keys in (("lacks", missing), ("has", unexpected)) if keys]
+        raise UserError(f"{path} is of another model: it {' and '.join(parts)}")
+    if "fc.weight" in wanted and len(state["fc.weight"]) != len(wanted["fc.weight"]):
+        have, want = len(state["fc.weight"]), len(wanted["fc.weight"])
+        raise UserError(f"{path} has {have} classes, the model {want}; create the model with num_classes={have}")
+    misshapen = [key for key in wanted if wanted[key].shape != state[key].shape]
+    if misshapen:
+        raise UserError(f"{path} is of another model: other shapes of {_listed(misshapen)}")
+    model.load_state_dict(state)
+
+
+def _listed(keys: list[str]) -> str:
+    more = f" and {len(keys) - 3} more keys" if len(keys) > 3 else ""
+    return f"{', '.join(keys[:3])}{more}"

@@ -1,0 +1,35 @@
+# The preset: config/digits.yaml unless `--configfile` names another.
+
+from pathlib import Path
+
+if not workflow.configfiles:
+
+    configfile: "config/digits.yaml"
+
+
+try:
+    if len(workflow.configfiles) > 1:
+        raise UserError("one preset is one study: give one --configfile")
+    PRESET = Path(workflow.configfiles[0])
+    if presets.load(PRESET) != config:
+        raise UserError(f"--config would change the study under its name: copy {PRESET} and edit the copy")
+except UserError as error:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
+
+RESULTS = f"results/{PRESET.stem}"
+RUN = f"{RESULTS}/{{row}}/seed{{seed}}"
+DATA = config["data"]["folder"]
+ROWS = presets.rows(config)
+IMAGENET = [row for row, _ in names.imagenet_rows(presets.PAPER) if row in ROWS]
+ABLATION = [row for pair in names.ablation_rows(presets.PAPER) for row in pair[:2] if row in ROWS]
+
+
+wildcard_constraints:
+    row="[a-z0-9_-]+",
+    seed="[0-9]+",
+
+
+def runs(rows, name):
+    """The file `name` of every seed of `rows`."""
+    return expand(RUN + "/" + name, row=rows, seed=config["seeds"])

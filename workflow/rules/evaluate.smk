@@ -1,0 +1,16 @@
+rule evaluate:
+    message: "Evaluating {wildcards.row}, seed {wildcards.seed}, trained and fused"
+    input:
+        f"{DATA}/manifest.csv",
+        f"{RUN}/run.json",
+        f"{RUN}/weights.safetensors",
+        f"{RUN}/fused.safetensors",
+    output:
+        f"{RUN}/metrics.json",
+        f"{RUN}/predictions.csv",
+    log: f"{RESULTS}/logs/evaluate/{{row}}-seed{{seed}}.log",
+    benchmark: f"{RESULTS}/benchmarks/evaluate/{{row}}-seed{{seed}}.tsv"
+    threads: 1
+    resources: mem_mb=3000, runtime=60,
+    shell:
+        "paradise evaluate {RESULTS}/{wildcards.row}/seed{wildcards.seed} --threads {threads} 2>&1 | tee {log}"

@@ -1,0 +1,12 @@
+rule prepare:
+    message: "Preparing the images in {DATA}"
+    output: f"{DATA}/manifest.csv",
+    log: f"{RESULTS}/logs/prepare.log",
+    benchmark: f"{RESULTS}/benchmarks/prepare.tsv"
+    threads: 1
+    resources: mem_mb=1000, runtime=10,
+    params:
+        dataset=config["data"]["dataset"],
+        per_class=config["data"].get("per_class"),
+    shell:
+        "paradise prepare --preset {PRESET} 2>&1 | tee {log}"

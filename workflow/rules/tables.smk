@@ -1,0 +1,20 @@
+MEASURED = {
+    "imagenet": runs(IMAGENET, "metrics.json") + [f"{RESULTS}/profile/complexity.json", f"{RESULTS}/profile/latency.json"],
+    "ablation": runs(ABLATION, "metrics.json"),
+}
+TABLES = {table: multiext(f"{RESULTS}/tables/{table}", ".md", ".csv") for table in MEASURED}
+
+
+rule write_table:
+    message: "Writing the table {wildcards.table}"
+    input:
+        lambda wildcards: MEASURED[wildcards.table],
+        f"{presets.PAPER}/{{table}}.csv",
+    output: multiext(f"{RESULTS}/tables/{{table}}", ".md", ".csv"),
+    log: f"{RESULTS}/logs/table_{{table}}.log",
+    benchmark: f"{RESULTS}/benchmarks/table_{{table}}.tsv"
+    wildcard_constraints: table="imagenet|ablation",
+    threads: 1
+    resources: mem_mb=500, runtime=5,
+    shell:
+        "paradise tables {wildcards.table} --preset {PRESET} 2>&1 | tee {log}"
