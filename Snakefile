@@ -27,6 +27,7 @@ include: "workflow/rules/tables.smk"
 # Targets name what is measured as well: a table that was written without a failed row does not count as done.
 rule all:
     default_target: True
+    message: "The tables are in {RESULTS}/tables"
     input: MEASURED["imagenet"], MEASURED["ablation"], TABLES["imagenet"], TABLES["ablation"],
 
 

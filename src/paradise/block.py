@@ -72,7 +72,9 @@ class PDABlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1, branches: tuple[str, ...] = BRANCHES):
         super().__init__()
         if "group" in branches and (in_channels % GROUPS or out_channels % GROUPS):
-            raise UserError(f"the group branch needs multiples of {GROUPS} channels, got {in_channels} → {out_channels}")
+            raise UserError(
+                f"the group branch needs multiples of {GROUPS} channels, not {in_channels} → {out_channels}"
+            )
         make = {
             "standard1": lambda: ConvBN(in_channels, out_channels, (3, 3), stride),
             "standard2": lambda: ConvBN(in_channels, out_channels, (3, 3), stride),
@@ -118,16 +120,15 @@ class PDBBlock(PDABlock):
 
 
 class DynamicConv2d(nn.Module):
-    """A fused PD-B block: a 3×3 convolution whose kernel *and bias* are mixed per sample, K(x) = Σ w_i K_i, b(x) = Σ w_i b_i.
+    """A fused PD-B block: a 3×3 convolution, its kernel and bias mixed per sample: K(x) = Σ w_i K_i, b(x) = Σ w_i b_i.
 
-    kernels [n, C_out, C_in, 3, 3], biases [n, C_out]. A single image mixes kernels, then convolves once; a batch, where
-    every image would need a kernel of its own, convolves with all n kernels at once and mixes the outputs. Both are exact.
+    kernels [n, C_out, C_in, 3, 3], biases [n, C_out]. One image: mix the kernels, then convolve once. A batch, where
+    every image would need a kernel of its own: convolve with all n kernels, then mix the outputs. Both are exact.
     """
 
     def __init__(self, kernels: Tensor, biases: Tensor, gate: Gate, stride: int):
         super().__init__()
-        # [n · C_out, C_in, 3, 3], channels innermost in memory: a mixed kernel then is in the layout that a channels_last
-        # convolution reads.
+        # [n · C_out, C_in, 3, 3], channels innermost in memory: so a mixed kernel is laid out for channels_last.
         self.kernels = nn.Parameter(kernels.flatten(0, 1).contiguous(memory_format=torch.channels_last))
         self.biases = nn.Parameter(biases)
         self.gate = gate
@@ -147,7 +148,7 @@ class DynamicConv2d(nn.Module):
 
 
 def fold(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Kernel and bias, float64, of `conv` (without bias) followed by `bn` in eval mode: K·γ/√(σ²+ε), β − μ·γ/√(σ²+ε)."""
+    """Kernel and bias, float64, of `conv` (no bias) and then `bn` in eval mode: K·γ/√(σ²+ε), β − μ·γ/√(σ²+ε)."""
     scale = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
     return conv.weight.double() * scale[:, None, None, None], bn.bias.double() - bn.running_mean.double() * scale
 

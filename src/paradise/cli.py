@@ -30,7 +30,8 @@ def prepare(preset: Preset = DIGITS):
 
     data = presets.load(preset)["data"]
     counts = write_digits(Path(data["folder"]), data.get("per_class"))
-    print(f"{data['folder']}: " + ", ".join(f"{count} {split} images" for split, count in counts.items()), file=sys.stderr)
+    listed = ", ".join(f"{count} {split} images" for split, count in counts.items())
+    print(f"{data['folder']}: {listed}", file=sys.stderr)
 
 
 @app.command()

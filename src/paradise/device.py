@@ -8,7 +8,7 @@ def pick_device() -> torch.device:
 
 
 def pick_precision(wanted: str, device: torch.device) -> torch.dtype:
-    """The dtype of a preset's `precision`. "auto" is bfloat16 only in hardware: emulated, it is far slower than float32."""
+    """The dtype of a preset's `precision`. "auto" is bfloat16 only in hardware: emulated, it is far too slow."""
     if wanted == "auto":
         wanted = "bfloat16" if _has_bfloat16(device) else "float32"
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[wanted]

@@ -60,7 +60,7 @@ def write_fused(folder: Path) -> None:
 
 @torch.no_grad()
 def evaluate(folder: Path, threads: int) -> None:
-    """Evaluates both forms in `folder` in float32 and writes `metrics.json` and `predictions.csv` (five best classes of each image).
+    """Evaluates both forms in `folder`, in float32: `metrics.json`, and `predictions.csv` (each image's five best classes).
 
     Raises UserError where the number of images seen is not the number in the data's manifest.
     """
@@ -87,7 +87,7 @@ def evaluate(folder: Path, threads: int) -> None:
             difference = max(difference, float((logits["trained"] - logits["fused"]).abs().max()))
             report.step()
     if labels != manifest.val.labels:
-        raise UserError(f"evaluation saw {len(labels)} images, {manifest.val.folder} lists {len(manifest.val)}, or in another order")
+        raise UserError(f"{folder}: evaluation saw {len(labels)} images, not the {len(manifest.val)} of the manifest")
 
     metrics = {"row": run["row"], "preset": run["preset"], "seed": run["seed"], "images": len(labels)}
     for form in models:

@@ -1,6 +1,7 @@
 """From the trained form of a network to its inference form."""
 
 import copy
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -37,7 +38,7 @@ def _pairs(module: nn.Module) -> list[tuple[str, str]]:
     """Names of children that are applied one right after the other."""
     names = [name for name, _ in module.named_children()]
     if isinstance(module, nn.Sequential):
-        return list(zip(names, names[1:]))
+        return list(pairwise(names))
     if isinstance(module, (ResNet, BasicBlock, Bottleneck)):
         return [(name, name.replace("conv", "bn")) for name in names if name.startswith("conv")]
     return []

@@ -28,6 +28,11 @@ def split_model(name: str) -> tuple[str, int]:
     return kind, int(depth)
 
 
+def plain_of(name: str) -> str:
+    """The plain ResNet of the same depth: `"pd_b_resnet18"` → `"resnet18"`."""
+    return f"resnet{split_model(name)[1]}"
+
+
 def check_branches(name: str, branches) -> tuple[str, ...]:
     """`branches` in the gate's order. Raises UserError where the model `name` cannot have them."""
     kind, _ = split_model(name)
@@ -80,7 +85,7 @@ def imagenet_rows(paper: Path) -> list[tuple[str, dict]]:
 
 
 def ablation_rows(paper: Path) -> list[tuple[str, str | None, dict]]:
-    """Rows of the paper's second table: (PD-A row, PD-B row or None where one branch leaves no gate, published values)."""
+    """Rows of the paper's second table: (PD-A row, PD-B row or None for one branch alone, published values)."""
     rows = []
     for line in _read(paper / "ablation.csv"):
         branches = [branch for branch in BRANCHES if line[branch] == "1"]

@@ -38,7 +38,8 @@ class Reporter:
 @contextmanager
 def reporting(title: str, total: int) -> Iterator[Reporter]:
     console = Console(stderr=True, highlight=False, markup=False)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[status]}"), TimeRemainingColumn()
+    texts = TextColumn("{task.description}"), TextColumn("{task.fields[status]}")
+    columns = texts[0], BarColumn(), MofNCompleteColumn(), texts[1], TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         yield Reporter(console, bar, title, total)
         sys.stderr.flush()

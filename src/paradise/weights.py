@@ -19,7 +19,7 @@ def save_weights(model: nn.Module, path: Path) -> None:
 def load_weights(model: nn.Module, path: Path) -> None:
     """Loads `path` into `model`, in place.
 
-    Raises UserError where the file is missing or damaged, or holds other keys, shapes or number of classes than `model`.
+    Raises UserError where the file is missing or damaged, or its keys, shapes or classes are not those of `model`.
     """
     try:
         state = load_file(path)

@@ -1,5 +1,6 @@
-"""Image folders through NVIDIA DALI, on the CPU or the GPU: batches of images [B, 3, H, W] (float32, channels_last) and labels [B].
+"""Image folders through NVIDIA DALI, on the CPU or the GPU.
 
+Batches are images [B, 3, H, W] (float32, channels_last, normalised) and labels [B] (int64).
 Training shuffles, crops, shifts and flips as the preset says. Evaluation takes every image exactly once, in order.
 """
 
@@ -17,7 +18,7 @@ try:
     from nvidia.dali.plugin.base_iterator import LastBatchPolicy
     from nvidia.dali.plugin.pytorch import DALIGenericIterator
 except ImportError:
-    raise UserError("NVIDIA DALI is not installed; run `pip install -c constraints.txt -e .` in the repository") from None
+    raise UserError("NVIDIA DALI is not installed; run `pip install -c constraints.txt -e .`") from None
 
 
 class Loader:
@@ -41,7 +42,9 @@ class Loader:
             yield batch[0]["images"].permute(0, 3, 1, 2), batch[0]["labels"].flatten().long()
 
 
-def training_loader(split: Split, settings: dict, batch_size: int, seed: int, threads: int, device: torch.device) -> Loader:
+def training_loader(
+    split: Split, settings: dict, batch_size: int, seed: int, threads: int, device: torch.device
+) -> Loader:
     """Whole batches of `split` in an order and with crops that `seed` fixes; `settings` is the preset's `data`.
 
     An epoch drops what does not fill a batch. Raises UserError where the split does not fill even one.
@@ -83,9 +86,7 @@ def _evaluation_pipeline(split: Split, settings: dict, device: torch.device):
     size = settings["image_size"]
     encoded, labels = fn.readers.file(files=split.files(), labels=split.labels, name="reader", pad_last_batch=True)
     images = fn.decoders.image(encoded, device=_decoder(device))
-    images = fn.resize(
-        images, resize_shorter=settings["resize"], interp_type=types.INTERP_TRIANGULAR, antialias=True
-    )
+    images = fn.resize(images, resize_shorter=settings["resize"], interp_type=types.INTERP_TRIANGULAR, antialias=True)
     return _normalise(images, settings, 0, crop=(size, size)), _on(labels, device)
 
 
@@ -124,6 +125,6 @@ def _check_images(split: Split) -> None:
             with Image.open(path) as image:
                 image.load()
         except FileNotFoundError:
-            raise UserError(f"the image {path} is missing; run `paradise prepare` with this preset") from None
+            raise UserError(f"the image {path} is missing; run `paradise prepare` again") from None
         except OSError as error:
-            raise UserError(f"the image {path} cannot be read ({error}); replace it or run `paradise prepare` again") from None
+            raise UserError(f"the image {path} cannot be read ({error}); run `paradise prepare` again") from None

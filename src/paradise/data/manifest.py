@@ -1,4 +1,4 @@
-"""A data set is a folder `<split>/<class>/<image>` and `manifest.csv`, which lists every image once (split, path, label).
+"""A data set is a folder `<split>/<class>/<image>` with a `manifest.csv` that lists every image: split, path, label.
 
 The manifest is written last: where it is, the folder is complete.
 """

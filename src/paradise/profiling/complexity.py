@@ -42,7 +42,7 @@ def plain_network(model: nn.Module) -> nn.Module:
 
 
 def operations(module: nn.Module, x: Tensor, y: Tensor) -> tuple[int, int]:
-    """(multiply-accumulates, all operations in the paper's convention) of one module that made `y` from `x`, batch 1."""
+    """Multiply-accumulates, and all operations as the paper counts, of one module that made `y` from `x`, batch 1."""
     match module:
         case nn.Conv2d():
             macs = y.numel() * module.weight[0].numel()

@@ -13,7 +13,7 @@ import torch
 from paradise.files import write_json
 from paradise.fusion import fuse
 from paradise.models import create_model
-from paradise.names import split_model
+from paradise.names import plain_of
 from paradise.profiling.complexity import IMAGE_SIZE
 from paradise.progress import reporting
 from paradise.record import provenance
@@ -38,10 +38,10 @@ def time_rounds(models: dict[str, torch.nn.Module], x: torch.Tensor, rounds: int
 
 
 def write_latency(names: list[str], rounds: int, threads: int, output: Path) -> None:
-    """Median and quartiles (ms) of each model, and the ratio of its median to the plain ResNet's of its depth, into `output`, JSON."""
+    """Each model's median and quartiles (ms), and its median ÷ that of the plain ResNet of its depth, as JSON."""
     torch.set_num_threads(threads)
-    plain = {name: f"resnet{split_model(name)[1]}" for name in names}
-    models = {name: fuse(create_model(name)).to(memory_format=torch.channels_last) for name in {*names, *plain.values()}}
+    timed = dict.fromkeys([*names, *map(plain_of, names)])
+    models = {name: fuse(create_model(name)).to(memory_format=torch.channels_last) for name in timed}
     x = torch.randn(1, 3, IMAGE_SIZE, IMAGE_SIZE).contiguous(memory_format=torch.channels_last)
     times = time_rounds(models, x, rounds)
     medians = {name: statistics.median(values) for name, values in times.items()}
@@ -51,6 +51,6 @@ def write_latency(names: list[str], rounds: int, threads: int, output: Path) -> 
         rows[name] = {
             "median_ms": medians[name],
             "quartiles_ms": [lower, upper],
-            "ratio": medians[name] / medians[plain[name]],
+            "ratio": medians[name] / medians[plain_of(name)],
         }
     write_json(output, {"rounds": rounds, "rows": rows} | provenance(torch.device("cpu")))
