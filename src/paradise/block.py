@@ -148,9 +148,10 @@ class DynamicConv2d(nn.Module):
 
 
 def fold(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Kernel and bias, float64, of `conv` (no bias) and then `bn` in eval mode: K·γ/√(σ²+ε), β − μ·γ/√(σ²+ε)."""
+    """Kernel and bias, float64, of `conv` and then `bn` in eval mode: K·γ/√(σ²+ε), β + (b − μ)·γ/√(σ²+ε)."""
     scale = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
-    return conv.weight.double() * scale[:, None, None, None], bn.bias.double() - bn.running_mean.double() * scale
+    shift = -bn.running_mean.double() if conv.bias is None else conv.bias.double() - bn.running_mean.double()
+    return conv.weight.double() * scale[:, None, None, None], bn.bias.double() + shift * scale
 
 
 def embed(kernel: Tensor, groups: int = 1) -> Tensor:

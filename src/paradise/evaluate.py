@@ -60,7 +60,7 @@ def write_fused(folder: Path) -> None:
 
 @torch.no_grad()
 def evaluate(folder: Path, threads: int) -> None:
-    """Evaluates both forms in `folder`, in float32: `metrics.json`, and `predictions.csv` (each image's five best classes).
+    """Evaluates both forms in `folder`, in float32: `metrics.json`, `predictions.csv` (each image's five best classes).
 
     Raises UserError where the number of images seen is not the number in the data's manifest.
     """

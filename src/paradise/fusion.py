@@ -18,12 +18,12 @@ def fuse(model: nn.Module) -> nn.Module:
     the gate), and every BatchNorm that follows a convolution is folded into it. Always from the running statistics:
     a model in train mode is fused as if `eval()` had been called on it first.
     """
-    return _fuse(copy.deepcopy(model).eval())
+    return _fuse(copy.deepcopy(model)).eval()
 
 
 def _fuse(module: nn.Module) -> nn.Module:
     if hasattr(module, "fuse"):
-        return module.fuse().eval()
+        return module.fuse()
     for name, child in module.named_children():
         module.register_module(name, _fuse(child))
     for conv, bn in _pairs(module):

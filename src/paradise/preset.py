@@ -1,5 +1,6 @@
 """Presets: one YAML file is one study. Checked against `preset.schema.json`, which says what each key means."""
 
+import fnmatch
 import json
 from pathlib import Path
 
@@ -28,14 +29,19 @@ def load(path: Path) -> dict:
 def check(preset, path: Path) -> None:
     """Raises UserError, naming the key, where `preset` (read from `path`) breaks the schema or names an unknown row."""
     validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text()))
-    error = jsonschema.exceptions.best_match(validator.iter_errors(preset))
-    if error is not None:
-        raise UserError(f"{path}: {_explain(error)}")
-    for row in [*([] if preset["rows"] == "all" else preset["rows"]), *preset.get("overrides", {})]:
-        try:
+    errors = list(validator.iter_errors(preset))
+    if errors:
+        # A misspelt key is missing under its right name too: the misspelling is what to mend.
+        unknown = [error for error in errors if error.validator == "additionalProperties"]
+        raise UserError(f"{path}: {_explain(unknown[0] if unknown else jsonschema.exceptions.best_match(errors))}")
+    try:
+        for row in rows(preset):
             parse_row(row)
-        except UserError as reason:
-            raise UserError(f"{path}: {reason}") from None
+        for pattern in preset.get("overrides", {}):
+            if not fnmatch.filter(rows(preset), pattern):
+                raise UserError(f"overrides: '{pattern}' matches no row{nearest(pattern, rows(preset))}")
+    except UserError as reason:
+        raise UserError(f"{path}: {reason}") from None
 
 
 def rows(preset: dict, paper: Path = PAPER) -> list[str]:
@@ -44,8 +50,12 @@ def rows(preset: dict, paper: Path = PAPER) -> list[str]:
 
 
 def recipe(preset: dict, row: str) -> dict:
-    """The training recipe of `row`: the preset's `training`, changed by its `overrides` of this row."""
-    return preset["training"] | preset.get("overrides", {}).get(row, {})
+    """The training recipe of `row`: the preset's `training`, changed by each of its `overrides` that matches."""
+    recipe = dict(preset["training"])
+    for pattern, changes in preset.get("overrides", {}).items():
+        if fnmatch.fnmatchcase(row, pattern):
+            recipe |= changes
+    return recipe
 
 
 def _explain(error: jsonschema.ValidationError) -> str:

@@ -187,8 +187,8 @@ def _notes(study: Study, table: Table) -> list[str]:
         notes += [
             f"Accuracy of the fused network after the last epoch, on {_each(run['images'] for run in runs)} held-out "
             f"images; seed {_each(study.preset['seeds'])}. Each run's best epoch stands in the CSV.",
-            f"Trained and fused network have equally many top-1 hits in {same} of {len(runs)} runs; their logits differ "
-            f"by at most {max(run['logits']['relative'] for run in runs):.0e} of the largest.",
+            f"Trained and fused network have equally many top-1 hits in {same} of {len(runs)} runs; their logits "
+            f"differ by at most {max(run['logits']['relative'] for run in runs):.0e} of the largest.",
             f"Trained on {_each(_machine(run['run']['machine']) for run in runs)} in "
             f"{_each(run['run']['precision'] for run in runs)}, commit {_each(_commit(run['run']) for run in runs)}.",
         ]
@@ -204,10 +204,10 @@ def _profile_notes(study: Study) -> list[str]:
     notes = []
     if study.complexity["rows"]:
         notes.append(
-            "FLOPs and Params as the paper counts them: 1000 classes, 224×224, PD-A and PD-B as one 3×3 convolution (and "
-            "PD-B's gate) with BatchNorm, operations as listed in `profiling/complexity.py`. MACs: multiply-accumulates "
-            "alone. Stored: what the fused network keeps; PD-B keeps a kernel for each branch, which the paper does not "
-            "count."
+            "FLOPs and Params as the paper counts them: 1000 classes, 224×224, PD-A and PD-B as one 3×3 convolution "
+            "with BatchNorm (and PD-B's gate), operations as listed in `profiling/complexity.py`. MACs: "
+            "multiply-accumulates alone. Stored: what the fused network keeps; PD-B keeps a kernel for each branch, "
+            "which the paper does not count."
         )
     if study.latency["rows"]:
         machine, rounds = study.latency["machine"], study.latency["rounds"]

@@ -1,5 +1,6 @@
 # The preset: config/digits.yaml unless `--configfile` names another.
 
+import os
 from pathlib import Path
 
 if not workflow.configfiles:
@@ -10,7 +11,7 @@ if not workflow.configfiles:
 try:
     if len(workflow.configfiles) > 1:
         raise UserError("one preset is one study: give one --configfile")
-    PRESET = Path(workflow.configfiles[0])
+    PRESET = Path(os.path.relpath(workflow.configfiles[0]))
     if presets.load(PRESET) != config:
         raise UserError(f"--config would change the study under its name: copy {PRESET} and edit the copy")
 except UserError as error:

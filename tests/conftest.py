@@ -1,0 +1,96 @@
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from paradise.data.digits import write_digits
+from paradise.names import all_rows
+
+REPOSITORY = Path(__file__).parent.parent
+PAPER = REPOSITORY / "data" / "paper"
+ROWS = all_rows(PAPER)
+
+torch.set_num_threads(1)
+
+
+def scramble(model: nn.Module, seed: int = 0) -> nn.Module:
+    """Statistics and affine parameters of every BatchNorm far from their initial values."""
+    generator = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor, low, high in (
+                (module.weight, -1.5, 1.5),
+                (module.bias, -1.0, 1.0),
+                (module.running_mean, -1.0, 1.0),
+                (module.running_var, 0.2, 4.0),
+            ):
+                tensor.data.uniform_(low, high, generator=generator)
+    return model
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory) -> Path:
+    """A prepared data set: 80 training and 80 validation digits."""
+    folder = tmp_path_factory.mktemp("digits")
+    write_digits(folder, per_class=8)
+    return folder
+
+
+@pytest.fixture
+def settings(digits) -> dict:
+    """A preset's `data`."""
+    return {
+        "dataset": "digits",
+        "folder": str(digits),
+        "image_size": 32,
+        "resize": 32,
+        "mean": [0.3, 0.3, 0.3],
+        "std": [0.37, 0.37, 0.37],
+        "augment": {"area": [1, 1], "aspect": [1, 1], "shift": 2, "flip": False},
+    }
+
+
+@pytest.fixture
+def preset(settings) -> dict:
+    return {
+        "rows": ["resnet18"],
+        "seeds": [0],
+        "data": settings,
+        "training": {
+            "epochs": 1,
+            "batch_size": 16,
+            "learning_rate": 0.01,
+            "momentum": 0.9,
+            "weight_decay": 1e-4,
+            "warmup_epochs": 0.5,
+            "schedule": "cosine",
+            "precision": "float32",
+        },
+        "latency": {"rounds": 1, "threads": 1},
+    }
+
+
+def copy_project(folder: Path) -> Path:
+    """What git tracks, as it is in the working tree, in `folder`."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    for name in listed.stdout.split("\0"):
+        source, target = REPOSITORY / name, folder / name
+        if name and source.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target, follow_symlinks=False)
+    return folder
+
+
+def run(*command: str, cwd: Path, check: bool = True) -> subprocess.CompletedProcess:
+    """A command in `cwd`, its output in `stdout`; no terminal."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("SNAKEMAKE")}
+    done = subprocess.run(
+        command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True,
+    )  # fmt: skip
+    assert not check or done.returncode == 0, done.stdout
+    return done

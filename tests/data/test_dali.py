@@ -1,0 +1,175 @@
+import os
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_sample_images
+
+from paradise.data.dali import evaluation_loader, training_loader
+from paradise.data.manifest import read_manifest, write_manifest
+from paradise.errors import UserError
+
+CPU = torch.device("cpu")
+
+
+def epoch(loader) -> tuple[torch.Tensor, torch.Tensor]:
+    batches = [(x.clone(), labels) for x, labels in loader]
+    assert len(batches) == len(loader)
+    return torch.cat([x for x, _ in batches]), torch.cat([labels for _, labels in batches])
+
+
+def identities(split, settings) -> torch.Tensor:
+    """The evaluation image of every file, in the manifest's order."""
+    return epoch(evaluation_loader(split, settings, 16, 1, CPU))[0]
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 16, 80, 100])
+def test_evaluation_sees_every_image_once_in_order_in_every_epoch(digits, settings, batch_size):
+    split = read_manifest(digits).val
+    loader = evaluation_loader(split, settings, batch_size, 1, CPU)
+    first, labels = epoch(loader)
+    assert labels.tolist() == split.labels
+    for _ in range(2):
+        again, labels = epoch(loader)
+        assert labels.tolist() == split.labels
+        assert torch.equal(again, first)
+
+
+def test_training_sees_every_image_at_most_once_an_epoch(digits, settings):
+    settings["augment"]["shift"] = 0
+    split = read_manifest(digits).train
+    known = identities(split, settings).flatten(1)
+    loader = training_loader(split, settings, 12, 3, 1, CPU)
+    orders = []
+    for _ in range(4):
+        x, labels = epoch(loader)
+        assert len(x) == 80 // 12 * 12
+        order = torch.cdist(x.flatten(1), known).argmin(1)
+        assert len(set(order.tolist())) == len(order)
+        assert labels.tolist() == [split.labels[index] for index in order]
+        orders.append(order.tolist())
+    assert len({tuple(order) for order in orders}) == 4
+
+
+def test_a_seed_fixes_order_and_shifts(digits, settings):
+    split = read_manifest(digits).train
+
+    def two_epochs(seed: int, threads: int) -> torch.Tensor:
+        loader = training_loader(split, settings, 16, seed, threads, CPU)
+        return torch.cat([epoch(loader)[0], epoch(loader)[0]])
+
+    assert torch.equal(two_epochs(0, 1), two_epochs(0, 2))
+    assert not torch.equal(two_epochs(0, 1), two_epochs(1, 1))
+
+
+def test_shifts_move_the_image_and_fill_with_black(digits, settings):
+    split = read_manifest(digits).train
+    known = identities(split, settings)
+    x, _ = epoch(training_loader(split, settings, 80, 0, 1, CPU))
+    black = -0.3 / 0.37
+    padded = torch.nn.functional.pad(known, (2, 2, 2, 2), value=black)
+    shifts = [(down, right) for down in range(5) for right in range(5)]
+    candidates = torch.stack([padded[:, :, down : down + 32, right : right + 32] for down, right in shifts])
+    seen = set()
+    for image in x:
+        distance = (candidates - image).abs().amax((2, 3, 4))
+        assert distance.min() < 1e-5
+        seen.add(shifts[int(distance.min(1).values.argmin())])
+    assert len(seen) > 15
+
+
+def test_batches_are_channels_last_and_normalised(digits, settings):
+    x, labels = next(iter(evaluation_loader(read_manifest(digits).val, settings, 80, 1, CPU)))
+    assert x.shape == (80, 3, 32, 32) and x.dtype == torch.float32
+    assert x.is_contiguous(memory_format=torch.channels_last)
+    assert labels.dtype == torch.int64
+    assert abs(x.mean()) < 0.1 and 0.7 < x.std() < 1.1
+
+
+@pytest.fixture
+def photographs(tmp_path) -> tuple:
+    """scikit-learn's two photographs as JPEG, in a data set of two classes."""
+    images = []
+    for label, pixels in enumerate(load_sample_images().images):
+        path = f"train/{label}/photograph.jpg"
+        (tmp_path / path).parent.mkdir(parents=True)
+        Image.fromarray(pixels).save(tmp_path / path, quality=95)
+        images.append((path, label))
+    write_manifest(tmp_path, {"train": images, "val": images})
+    return read_manifest(tmp_path).val, {
+        "image_size": 224, "resize": 256, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
+        "augment": {"area": [0.1, 1.0], "aspect": [0.8, 1.25], "shift": 0, "flip": True},
+    }  # fmt: skip
+
+
+def test_evaluation_resizes_and_crops_as_pillow_does(photographs):
+    split, settings = photographs
+    x, _ = epoch(evaluation_loader(split, settings, 2, 1, CPU))
+    for image, path in zip(x, split.files()):
+        photograph = Image.open(path)
+        scale = 256 / min(photograph.size)
+        resized = photograph.resize([round(side * scale) for side in photograph.size], Image.Resampling.BILINEAR)
+        left, top = ((side - 224) / 2 for side in resized.size)
+        expected = np.asarray(resized.crop((left, top, left + 224, top + 224))) / 255
+        shown = image.permute(1, 2, 0).numpy() * settings["std"] + settings["mean"]
+        assert np.abs(shown - expected).mean() < 0.01
+
+
+def test_training_crops_and_flips_photographs(photographs):
+    split, settings = photographs
+    loader = training_loader(split, settings, 2, 0, 1, CPU)
+    x = torch.cat([epoch(loader)[0] for _ in range(4)])
+    assert x.shape == (8, 3, 224, 224)
+    assert len({tuple(image[0, 0, :5].tolist()) for image in x}) == 8
+
+
+def damaged(digits, tmp_path, damage) -> tuple:
+    folder = tmp_path / "digits"
+    shutil.copytree(digits, folder)
+    split = read_manifest(folder).val
+    path = split.files()[17]
+    damage(path)
+    return split, path
+
+
+def truncate(path):
+    with open(path, "r+b") as file:
+        file.truncate(60)
+
+
+def replace_by_text(path):
+    with open(path, "w") as file:
+        file.write("no image")
+
+
+@pytest.mark.parametrize("damage", [truncate, replace_by_text])
+@pytest.mark.parametrize("make", ["training", "evaluation"])
+def test_an_image_that_cannot_be_read_is_named(digits, tmp_path, settings, damage, make):
+    split, path = damaged(digits, tmp_path, damage)
+    with pytest.raises(UserError, match=f"the image {path} cannot be read"):
+        if make == "training":
+            epoch(training_loader(split, settings, 16, 0, 1, CPU))
+        else:
+            epoch(evaluation_loader(split, settings, 16, 1, CPU))
+
+
+def test_a_truncated_jpeg_is_named(photographs):
+    split, settings = photographs
+    path = split.files()[1]
+    with open(path, "r+b") as file:
+        file.truncate(20000)
+    with pytest.raises(UserError, match=f"the image {path} cannot be read"):
+        epoch(evaluation_loader(split, settings, 2, 1, CPU))
+
+
+def test_a_missing_image_is_named(digits, tmp_path, settings):
+    split, path = damaged(digits, tmp_path, os.remove)
+    with pytest.raises(UserError, match=f"the image {path} is missing"):
+        epoch(evaluation_loader(split, settings, 16, 1, CPU))
+
+
+def test_a_batch_larger_than_the_data_is_refused(digits, settings):
+    with pytest.raises(UserError, match="batch_size 81 is more than the 80 training images"):
+        training_loader(read_manifest(digits).train, settings, 81, 0, 1, CPU)

@@ -1,0 +1,28 @@
+import pytest
+
+from paradise.data.manifest import read_manifest, write_manifest
+from paradise.errors import UserError
+
+
+def test_what_is_written_is_read(tmp_path):
+    write_manifest(tmp_path, {"train": [("train/0/a, b.png", 0), ("train/3/c.png", 3)], "val": [("val/1/d.png", 1)]})
+    manifest = read_manifest(tmp_path)
+    assert manifest.num_classes == 4
+    assert manifest.train.files() == [str(tmp_path / "train/0/a, b.png"), str(tmp_path / "train/3/c.png")]
+    assert manifest.val.labels == [1]
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"data folder .*gone does not exist; run `paradise prepare`"):
+        read_manifest(tmp_path / "gone")
+
+
+def test_an_empty_folder_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"has no manifest\.csv; run `paradise prepare`"):
+        read_manifest(tmp_path)
+
+
+def test_an_empty_split_is_named(tmp_path):
+    write_manifest(tmp_path, {"train": [("train/0/a.png", 0)], "val": []})
+    with pytest.raises(UserError, match="no images for 'val'"):
+        read_manifest(tmp_path)

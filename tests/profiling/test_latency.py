@@ -1,0 +1,40 @@
+import json
+import time
+
+import torch
+from torch import nn
+
+from paradise.profiling.latency import time_rounds, write_latency
+
+
+class Sleep(nn.Module):
+    def __init__(self, seconds: float):
+        super().__init__()
+        self.seconds, self.calls = seconds, 0
+
+    def forward(self, x):
+        self.calls += 1
+        time.sleep(self.seconds)
+        return x
+
+
+def test_times_are_each_models_own_and_warm_up_is_not_kept():
+    models = {"slow": Sleep(0.02), "fast": Sleep(0.001)}
+    times = time_rounds(models, torch.zeros(1), rounds=4)
+    assert [len(values) for values in times.values()] == [4, 4]
+    assert models["slow"].calls == models["fast"].calls == 9
+    assert min(times["slow"]) >= 20
+    assert min(times["fast"]) < 20
+
+
+def test_the_record(tmp_path):
+    write_latency(["pd_a_resnet18", "pd_b_resnet18"], rounds=3, threads=1, output=tmp_path / "latency.json")
+    record = json.loads((tmp_path / "latency.json").read_text())
+    assert list(record["rows"]) == ["pd_a_resnet18", "pd_b_resnet18"]
+    assert (record["rounds"], record["machine"]["threads"]) == (3, 1)
+    for row in record["rows"].values():
+        assert row["quartiles_ms"][0] <= row["median_ms"] <= row["quartiles_ms"][1]
+    ratios = {name: row["ratio"] for name, row in record["rows"].items()}
+    assert ratios["pd_b_resnet18"] / ratios["pd_a_resnet18"] == (
+        record["rows"]["pd_b_resnet18"]["median_ms"] / record["rows"]["pd_a_resnet18"]["median_ms"]
+    )

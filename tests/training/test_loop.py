@@ -1,0 +1,60 @@
+import csv
+import json
+
+import pytest
+import torch
+
+from paradise.errors import UserError
+from paradise.evaluate import trained_model
+from paradise.files import sha256
+from paradise.record import commit, processor
+from paradise.training.loop import train
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+def test_a_seed_fixes_the_weights_to_the_bit(preset, folders):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train("pd_b_resnet18-standard1-group", preset, "test", seed, 1, folders / name)
+    a, b, c = (sha256(folders / name / "weights.safetensors") for name in "abc")
+    assert a == b != c
+
+
+def test_the_record_says_what_was_run(preset, folders):
+    train("resnet18", preset, "test", 3, 1, folders / "resnet18")
+    folder = folders / "resnet18"
+    assert sorted(path.name for path in folder.iterdir()) == ["log.csv", "run.json", "weights.safetensors"]
+    run = json.loads((folder / "run.json").read_text())
+    assert (run["row"], run["preset"], run["seed"], run["recipe"]) == ("resnet18", "test", 3, preset["training"])
+    assert run["weights_sha256"] == sha256(folder / "weights.safetensors")
+    assert run["data"]["manifest_sha256"] == sha256(f"{preset['data']['folder']}/manifest.csv")
+    assert run["versions"]["torch"] == torch.__version__
+    assert run["machine"]["processor"] == processor()
+    assert run["machine"]["threads"] == 1
+    assert run["commit"] == commit()
+    assert run["seconds"] > 0
+    with (folder / "log.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert [line["epoch"] for line in lines] == ["1"]
+    assert run["best"]["val_top1"] == float(lines[0]["val_top1"])
+    assert trained_model(folder).fc.out_features == 10
+
+
+def test_a_longer_run_learns(preset, tmp_path):
+    """80 digits, seen five times: far above the 10 % of chance."""
+    preset["training"] |= {"epochs": 5, "learning_rate": 0.02, "warmup_epochs": 1}
+    train("resnet18", preset, "test", 0, 1, tmp_path)
+    with (tmp_path / "log.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert float(lines[-1]["train_loss"]) < 0.7 * float(lines[0]["train_loss"])
+    assert float(lines[-1]["train_top1"]) > 40
+
+
+def test_missing_data_is_named_and_nothing_written(preset, tmp_path):
+    preset["data"]["folder"] = str(tmp_path / "gone")
+    with pytest.raises(UserError, match="gone does not exist"):
+        train("resnet18", preset, "test", 0, 1, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
