@@ -103,5 +103,8 @@ def all_rows(paper: Path) -> list[str]:
 
 
 def _read(path: Path) -> list[dict]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    try:
+        with path.open(newline="") as file:
+            return list(csv.DictReader(file))
+    except FileNotFoundError:
+        raise UserError(f"the published table {path} is missing; run in the project's folder") from None

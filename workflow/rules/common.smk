@@ -1,5 +1,6 @@
 # The preset: config/digits.yaml unless `--configfile` names another.
 
+import json
 import os
 from pathlib import Path
 
@@ -34,3 +35,8 @@ wildcard_constraints:
 def runs(rows, name):
     """The file `name` of every seed of `rows`."""
     return expand(RUN + "/" + name, row=rows, seed=config["seeds"])
+
+
+def settings(section):
+    """A part of the preset as a job's parameter: the order of its keys is no change."""
+    return json.dumps(section, sort_keys=True)

@@ -11,8 +11,8 @@ rule train:
     threads: 1
     resources: mem_mb=3000, runtime=60,
     params:
-        recipe=lambda wildcards: presets.recipe(config, wildcards.row),
-        data=config["data"],
+        recipe=lambda wildcards: settings(presets.recipe(config, wildcards.row)),
+        data=settings(config["data"]),
     shell:
         "paradise train {wildcards.row} --seed {wildcards.seed} --preset {PRESET} --threads {threads}"
         " --output {RESULTS}/{wildcards.row}/seed{wildcards.seed} 2>&1 | tee {log}"

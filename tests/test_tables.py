@@ -1,0 +1,192 @@
+"""Tables from records written here by hand: what is shown, and what must not be."""
+
+import csv
+import json
+import shutil
+import statistics
+
+import pytest
+from conftest import PAPER, REPOSITORY, ROWS
+
+from paradise import preset as presets
+from paradise.errors import UserError
+from paradise.tables import write_tables
+
+MACHINE = {"processor": "Example CPU", "instructions": "AVX2", "threads": 1, "gpu": None}
+
+
+@pytest.fixture
+def preset(monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    return presets.load(REPOSITORY / "config" / "digits.yaml")
+
+
+@pytest.fixture
+def results(tmp_path, preset):
+    """Every row evaluated with seed 0, and the profile."""
+    for index, row in enumerate(ROWS):
+        write_run(tmp_path, preset, row, 0, hits=340 + index)
+    names = [row for row in ROWS if "-" not in row]
+    counted = {"params": 11_689_512, "flops": 1_822_176_768, "macs": 1_814_073_344, "deploy_params": 11_684_712}
+    timed = {"median_ms": 20.04, "quartiles_ms": [19.0, 21.0], "ratio": 1.25}
+    write(tmp_path / "profile" / "complexity.json", {"rows": dict.fromkeys(names, counted)})
+    write(tmp_path / "profile" / "latency.json", {"rows": dict.fromkeys(names, timed), "rounds": 9, "machine": MACHINE})
+    return tmp_path
+
+
+def write(path, record):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record))
+
+
+def write_run(results, preset, row, seed, hits):
+    folder = results / row / f"seed{seed}"
+    accuracy = {"top1_hits": hits, "top5_hits": 360, "top1": 100 * hits / 360, "top5": 100.0}
+    write(folder / "metrics.json", {
+        "row": row, "seed": seed, "images": 360, "trained": accuracy, "fused": accuracy,
+        "logits": {"relative": 1e-6}, "weights_sha256": "w",
+    })  # fmt: skip
+    write(folder / "run.json", {
+        "row": row, "recipe": presets.recipe(preset, row), "data": preset["data"] | {"train": 1437},
+        "weights_sha256": "w", "best": {"val_top1": 99.0}, "machine": MACHINE, "precision": "float32",
+        "commit": "0123456789" * 4,
+    })  # fmt: skip
+
+
+def tables(results, preset) -> dict[str, tuple[list[dict], list[list[str]], str]]:
+    """Name → (CSV lines, cells of the Markdown rows, all of the Markdown)."""
+    write_tables(["imagenet", "ablation"], preset, "digits", results, PAPER)
+    read = {}
+    for name in ("imagenet", "ablation"):
+        text = (results / "tables" / f"{name}.md").read_text()
+        cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+        with (results / "tables" / f"{name}.csv").open() as file:
+            read[name] = list(csv.DictReader(file)), [cells[0], *cells[2:]], text
+    return read
+
+
+def test_rows_and_columns_are_the_papers(results, preset):
+    imagenet, ablation = tables(results, preset).values()
+    with (PAPER / "imagenet.csv").open() as file:
+        published = list(csv.DictReader(file))
+    assert [line["model"] for line in imagenet[0]] == [line["model"] for line in published]
+    assert [cells[0] for cells in imagenet[1][1:]] == [line["model"] for line in published]
+    for key in ("top1", "top5", "flops_g", "params_m", "latency_cpu_ms"):
+        assert [float(line[f"{key}_published"]) for line in imagenet[0]] == [float(line[key]) for line in published]
+    with (PAPER / "ablation.csv").open() as file:
+        published = list(csv.DictReader(file))
+    branches = ("standard1", "standard2", "group", "skeleton")
+    assert [[line[key] for key in branches] for line in ablation[0]] == [
+        [line[key] for key in branches] for line in published
+    ]
+    for key in ("pd_a_top1", "pd_a_top5", "pd_b_top1", "pd_b_top5"):
+        assert [line[f"{key}_published"] for line in ablation[0]][1:] == [
+            str(float(line[key])) for line in published[1:]
+        ]
+
+
+def test_measured_published_and_difference_stand_side_by_side(results, preset):
+    lines, cells, _ = tables(results, preset)["imagenet"]
+    first = dict(zip(range(99), cells[1]))
+    assert cells[0][:7] == ["Model", "**Top-1 %**", "paper", "Δ", "**Top-5 %**", "paper", "Δ"]
+    assert [first[i] for i in range(1, 7)] == ["94.44", "69.63", "+24.81", "100.00", "89.00", "+11.00"]
+    assert [first[i] for i in range(7, 19)] == [
+        "1.822", "1.822", "+0.000", "11.690", "11.690", "+0.000", "20.0", "12", "+8.0", "1.250", "1.000", "+0.250",
+    ]  # fmt: skip
+    assert float(lines[0]["top1_measured"]) == pytest.approx(100 * 340 / 360)
+    assert float(lines[0]["top1_difference"]) == pytest.approx(100 * 340 / 360 - 69.6349)
+
+
+def test_published_ratios_are_those_of_the_method(results, preset):
+    lines, _, _ = tables(results, preset)["imagenet"]
+    ratios = {line["row"]: float(line["latency_ratio_published"]) for line in lines}
+    assert ratios["pd_b_resnet18"] == pytest.approx(14 / 12, abs=1e-3)
+    assert ratios["pd_b_resnet50"] == pytest.approx(44 / 42, abs=1e-3)
+
+
+def test_shared_rows_show_the_same_run(results, preset):
+    imagenet, ablation = tables(results, preset).values()
+    by_row = {line["row"]: line["top1_measured"] for line in imagenet[0]}
+    assert ablation[0][0]["pd_a_top1_measured"] == by_row["resnet18"]
+    assert ablation[0][3]["pd_a_top1_measured"] == by_row["ac_resnet18"]
+    assert ablation[0][5]["pd_b_top1_measured"] == by_row["pd_b_resnet18"]
+    assert ablation[1][1][10:16] == ["–"] * 6, "one branch has nothing to gate"
+
+
+def test_every_number_leads_to_its_run(results, preset):
+    lines, cells, _ = tables(results, preset)["imagenet"]
+    for line, row in zip(lines, cells[1:]):
+        assert line["runs"] == str(results / line["row"] / "seed0" / "run.json")
+        link = row[-1].partition("(")[2].rstrip(")")
+        assert (results / "tables" / link).resolve() == (results / line["row"] / "seed0" / "run.json").resolve()
+
+
+def test_the_notes_say_what_was_measured_and_where(results, preset):
+    imagenet, ablation = tables(results, preset).values()
+    for _, _, text in (imagenet, ablation):
+        assert "1,797 handwritten digits in 10 classes, **not ImageNet**" in text
+        assert "in 12 of 12 runs" in text if "Table 1" in text else "in 11 of 11 runs" in text
+        assert "commit 0123456789." in text
+    assert (
+        "Latency on Example CPU (AVX2), threads: 1; fused, batch 1, 224×224, median of 9 interleaved runs"
+        in imagenet[2]
+    )
+
+
+def test_several_seeds_give_mean_and_standard_deviation(results, preset):
+    preset["seeds"] = [0, 1, 2]
+    write_run(results, preset, "resnet18", 1, hits=350)
+    write_run(results, preset, "resnet18", 2, hits=354)
+    lines, cells, _ = tables(results, preset)["imagenet"]
+    values = [100 * hits / 360 for hits in (340, 350, 354)]
+    assert float(lines[0]["top1_measured"]) == pytest.approx(statistics.mean(values))
+    assert float(lines[0]["top1_std"]) == pytest.approx(statistics.stdev(values))
+    assert cells[1][1] == f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
+
+
+def test_a_missing_row_says_not_run(results, preset):
+    shutil.rmtree(results / "ge_resnet18")
+    (results / "profile" / "latency.json").unlink()
+    lines, cells, text = tables(results, preset)["imagenet"]
+    assert cells[3][:4] == ["GE-ResNet18", "not run", "70.40", "–"]
+    assert cells[3][-1] == "not run"
+    assert cells[3][7:9] == ["1.822", "1.825"]
+    assert all(row[13] == "not run" for row in cells[1:])
+    assert lines[2]["top1_measured"] == lines[2]["runs"] == lines[0]["latency_cpu_ms_measured"] == "not run"
+    assert "- Not run: `ge_resnet18`." in text
+
+
+def test_with_nothing_measured_every_row_says_so(tmp_path, preset):
+    for lines, cells, _ in tables(tmp_path, preset).values():
+        measured = [value for line in lines for key, value in line.items() if key.endswith("_measured")]
+        assert set(measured) <= {"not run", ""}
+        assert all("not run" in row for row in cells[1:])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda run, metrics: run["recipe"].update(epochs=99),
+        lambda run, metrics: run["data"].update(resize=40),
+        lambda run, metrics: run.update(weights_sha256="other"),
+        lambda run, metrics: metrics.update(weights_sha256="other"),
+    ],
+)
+def test_a_run_of_other_settings_or_weights_does_not_count(results, preset, change):
+    paths = [results / "resnet18" / "seed0" / name for name in ("run.json", "metrics.json")]
+    records = [json.loads(path.read_text()) for path in paths]
+    change(*records)
+    for path, record in zip(paths, records):
+        write(path, record)
+    _, cells, text = tables(results, preset)["imagenet"]
+    assert cells[1][1] == "not run"
+    assert "run with other settings than the preset's now: resnet18 seed 0." in text
+
+
+@pytest.mark.parametrize("name", ["run.json", "metrics.json"])
+@pytest.mark.parametrize("text", ["", '{"row": ', "{}"])
+def test_a_damaged_record_is_named_and_no_table_written(results, preset, name, text):
+    (results / "resnet18" / "seed0" / name).write_text(text)
+    with pytest.raises(UserError, match="damaged"):
+        write_tables(["imagenet"], preset, "digits", results, PAPER)
+    assert not (results / "tables").exists()

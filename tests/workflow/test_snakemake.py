@@ -1,0 +1,173 @@
+"""The whole pipeline through real Snakemake processes, in copies of the project."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import copy_project, run
+
+pytestmark = pytest.mark.slow
+SMOKE = ("--configfile", "config/smoke.yaml")
+ROWS = ("resnet18", "pd_a_resnet18-standard1-group", "pd_b_resnet18")
+
+
+def snakemake(project: Path, *arguments: str, check: bool = True) -> str:
+    return run("snakemake", *arguments, *SMOKE, cwd=project, check=check).stdout
+
+
+def planned(project: Path, *arguments: str) -> dict[str, int]:
+    """Rule → number of jobs that Snakemake would run."""
+    table = re.findall(r"^(\w+) +(\d+)$", snakemake(project, *arguments, "-n"), flags=re.MULTILINE)
+    return {rule: int(count) for rule, count in table if rule not in ("all", "total")}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A project whose smoke preset has run from nothing."""
+    project = copy_project(tmp_path_factory.mktemp("finished"))
+    output = snakemake(project)
+    for message in ("Training pd_b_resnet18, seed 0", "Timing the fused models", "(100%) done"):
+        assert message in output
+    return project
+
+
+@pytest.fixture
+def project(finished, tmp_path) -> Path:
+    """A copy of the finished project, times and all, to be changed."""
+    return Path(shutil.copytree(finished, tmp_path / "project", symlinks=True))
+
+
+def change_preset(project: Path, change) -> None:
+    path = project / "config" / "smoke.yaml"
+    preset = yaml.safe_load(path.read_text())
+    change(preset)
+    path.write_text(yaml.safe_dump(preset))
+
+
+def test_everything_lies_where_the_snakefile_says(finished):
+    results = finished / "results" / "smoke"
+    for row in ROWS:
+        assert {path.name for path in (results / row / "seed0").iterdir()} == {
+            "weights.safetensors", "log.csv", "run.json", "fused.safetensors", "metrics.json", "predictions.csv",
+        }  # fmt: skip
+        assert "epoch 1/1" in (results / "logs" / "train" / f"{row}-seed0.log").read_text()
+        assert (results / "benchmarks" / "train" / f"{row}-seed0.tsv").read_text().startswith("s\t")
+    assert {path.name for path in (results / "tables").iterdir()} == {
+        "imagenet.md", "imagenet.csv", "ablation.md", "ablation.csv",
+    }  # fmt: skip
+
+
+def test_tables_hold_the_measured_rows_and_call_the_others_not_run(finished):
+    results = finished / "results" / "smoke"
+    with (results / "tables" / "imagenet.csv").open() as file:
+        lines = {line["row"]: line for line in csv.DictReader(file)}
+    measured = {row for row, line in lines.items() if line["top1_measured"] != "not run"}
+    assert measured == {"resnet18", "pd_b_resnet18"}
+    for row in measured:
+        metrics = json.loads((results / row / "seed0" / "metrics.json").read_text())
+        assert float(lines[row]["top1_measured"]) == metrics["fused"]["top1"]
+        assert metrics["images"] == 160
+    latency = json.loads((results / "profile" / "latency.json").read_text())["rows"]["pd_b_resnet18"]
+    assert float(lines["pd_b_resnet18"]["latency_ratio_measured"]) == latency["ratio"]
+
+
+def test_a_second_run_does_nothing(finished):
+    assert "Nothing to be done" in snakemake(finished)
+    for target in ("all", "tables", "table_imagenet", "table_ablation"):
+        assert "Nothing to be done" in snakemake(finished, target)
+
+
+def test_a_changed_recipe_retrains_its_rows_and_nothing_else(project):
+    change_preset(project, lambda preset: preset.update(overrides={"pd_b_*": {"learning_rate": 0.004}}))
+    assert planned(project) == {"train": 1, "fuse": 1, "evaluate": 1, "write_table": 2}
+    weights = [project / "results" / "smoke" / row / "seed0" / "weights.safetensors" for row in ROWS]
+    before = [path.stat().st_mtime_ns for path in weights]
+    snakemake(project)
+    changed = [path.stat().st_mtime_ns != time for path, time in zip(weights, before)]
+    assert changed == [False, False, True]
+    assert "Nothing to be done" in snakemake(project)
+
+
+def test_what_depends_on_a_setting_is_what_is_run_again(project):
+    original = (project / "config" / "smoke.yaml").read_text()
+    row = {"fuse": 1, "evaluate": 1}
+    for change, expected in (
+        (lambda preset: preset["latency"].update(rounds=3), {"latency": 1, "write_table": 1}),
+        (lambda preset: preset.update(seeds=[0, 1]), {"train": 3, "fuse": 3, "evaluate": 3, "write_table": 2}),
+        (lambda preset: preset["training"].update(epochs=2), {"train": 3, "fuse": 3, "evaluate": 3, "write_table": 2}),
+        (lambda preset: preset["rows"].append("ac_resnet18"), {
+            "train": 1, **row, "complexity": 1, "latency": 1, "write_table": 2,
+        }),
+    ):  # fmt: skip
+        change_preset(project, change)
+        assert planned(project) == expected
+        (project / "config" / "smoke.yaml").write_text(original)
+
+
+def test_editing_code_does_not_retrain(project):
+    for path in ("src/paradise/tables.py", "src/paradise/training/loop.py", "config/smoke.yaml"):
+        (project / path).write_text((project / path).read_text() + "\n# A comment.\n")
+    assert planned(project) == {}
+    rules = project / "workflow" / "rules" / "tables.smk"
+    rules.write_text(rules.read_text().replace("paradise tables {w", "paradise  tables {w"))
+    assert planned(project) == {"write_table": 2}
+
+
+def test_a_failed_row_leaves_the_others_and_is_named_and_made_up_for(project):
+    original = (project / "config" / "smoke.yaml").read_text()
+    shutil.rmtree(project / "results" / "smoke" / "resnet18")
+    change_preset(project, lambda preset: preset.update(overrides={"pd_b_*": {"batch_size": 1000}}))
+    output = snakemake(project, check=False)
+    assert "error: batch_size 1000 is more than the 160 training images" in output
+    with (project / "results" / "smoke" / "tables" / "imagenet.csv").open() as file:
+        lines = {line["row"]: line["top1_measured"] for line in csv.DictReader(file)}
+    assert lines["pd_b_resnet18"] == "not run"
+    assert lines["resnet18"] != "not run"
+    (project / "config" / "smoke.yaml").write_text(original)
+    assert planned(project) == {"train": 1, "fuse": 1, "evaluate": 1, "write_table": 2}
+
+
+@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_run_leaves_no_half_written_output_and_goes_on(project, kill):
+    results = project / "results" / "smoke"
+    shutil.rmtree(results / "pd_b_resnet18")
+    change_preset(project, lambda preset: preset.update(overrides={"pd_b_*": {"epochs": 50}}))
+    process = subprocess.Popen(
+        ["snakemake", *SMOKE], cwd=project, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    for line in process.stdout:
+        if "epoch 1/50" in line:
+            break
+    time.sleep(0.5)
+    os.killpg(process.pid, kill)
+    output = process.communicate(timeout=60)[0]
+    assert "Traceback" not in output
+    assert not list((results / "pd_b_resnet18").rglob("*.safetensors"))
+    assert not list((results / "pd_b_resnet18").rglob("*.json"))
+    if kill == signal.SIGKILL:
+        snakemake(project, "--unlock")
+    assert planned(project)["train"] == 1
+
+
+def test_a_wrong_preset_is_refused_in_one_line(project):
+    path = project / "config" / "smoke.yaml"
+    path.write_text(path.read_text().replace("learning_rate", "learning_rat"))
+    done = run("snakemake", "--quiet", "all", *SMOKE, cwd=project, check=False)
+    assert done.returncode == 2
+    errors = [line for line in done.stdout.splitlines() if not line.startswith("Using workflow specific profile")]
+    assert errors == ["error: config/smoke.yaml: unknown key 'training.learning_rat'; did you mean 'learning_rate'?"]
+
+
+def test_a_study_cannot_be_changed_under_its_name(finished):
+    done = run("snakemake", "-n", *SMOKE, "--config", "seeds=[1]", cwd=finished, check=False)
+    assert done.returncode == 2
+    assert "error: --config would change the study under its name: copy config/smoke.yaml" in done.stdout
