@@ -39,7 +39,7 @@ class Reporter:
 def reporting(title: str, total: int) -> Iterator[Reporter]:
     console = Console(stderr=True, highlight=False, markup=False)
     texts = TextColumn("{task.description}"), TextColumn("{task.fields[status]}")
-    columns = texts[0], BarColumn(), MofNCompleteColumn(), texts[1], TimeRemainingColumn()
+    columns = texts[0], BarColumn(bar_width=20), MofNCompleteColumn(), texts[1], TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         yield Reporter(console, bar, title, total)
         sys.stderr.flush()

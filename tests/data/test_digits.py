@@ -1,11 +1,13 @@
 import csv
 
 import numpy as np
+import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
 from paradise.data.digits import write_digits
 from paradise.data.manifest import read_manifest
+from paradise.errors import UserError
 from paradise.files import sha256
 
 
@@ -36,6 +38,16 @@ def test_writing_again_gives_the_same_bytes_and_removes_what_was_there(tmp_path)
     assert len(list(tmp_path.rglob("*.png"))) == 40
     write_digits(tmp_path)
     assert {path: sha256(path) for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_files_of_others_are_not_deleted(tmp_path):
+    write_digits(tmp_path, per_class=1)
+    photograph = tmp_path / "train" / "3" / "holiday.png"
+    photograph.write_bytes(b"mine")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match=r"holds other files, such as .*holiday\.png"):
+        write_digits(tmp_path, per_class=2)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_the_manifest_is_plain_csv(digits):
