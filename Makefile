@@ -7,16 +7,16 @@ setup: .venv/.installed
 # The stamp is newer than what it was installed from, so a changed pin installs again.
 .venv/.installed: pyproject.toml constraints.txt
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or later is needed, found $$(python3 --version)"; exit 2; }
-	python3 -m venv .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@echo "Installing the packages pinned in constraints.txt into .venv: two minutes, or more where torch comes with CUDA"
+	@python3 -m venv .venv
+	@.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	@touch $@
 
 reproduce: setup
-	@PATH="$(CURDIR)/.venv/bin:$$PATH" snakemake
-	@cat results/digits/tables/imagenet.md results/digits/tables/ablation.md
+	@.venv/bin/snakemake; status=$$?; cat results/digits/tables/imagenet.md results/digits/tables/ablation.md; exit $$status
 
 test: setup
-	@PATH="$(CURDIR)/.venv/bin:$$PATH" pytest
+	@.venv/bin/pytest
 
 lint: setup
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .

@@ -1,4 +1,3 @@
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -87,9 +86,8 @@ def copy_project(folder: Path) -> Path:
 
 def run(*command: str, cwd: Path, check: bool = True) -> subprocess.CompletedProcess:
     """A command in `cwd`, its output in `stdout`; no terminal."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("SNAKEMAKE")}
     done = subprocess.run(
-        command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True,
     )  # fmt: skip
     assert not check or done.returncode == 0, done.stdout

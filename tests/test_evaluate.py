@@ -5,10 +5,12 @@ import shutil
 import pytest
 from safetensors.torch import load_file, save_file
 
+from paradise import create_model
 from paradise.errors import UserError
 from paradise.evaluate import evaluate, write_fused
 from paradise.files import sha256
 from paradise.training.loop import train
+from paradise.weights import save_weights
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +96,29 @@ def test_a_damaged_record_is_named(copied, text):
     (copied / "run.json").write_text(text)
     with pytest.raises(UserError, match=r"run\.json is damaged .* train the row again"):
         write_fused(copied)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "message"),
+    [
+        ("pd_b_resnet18", 10, "is of another model: it has layer1.0.conv1.group.bn.bias"),
+        ("resnet50", 10, "is of another model: it lacks layer1.0.conv1.gate.expand.bias"),
+        (None, 12, "has 12 classes, the model 10"),
+        (None, None, "is damaged or no safetensors file"),
+    ],
+)
+def test_weights_that_do_not_fit_the_record_are_refused(copied, name, classes, message):
+    path = copied / "weights.safetensors"
+    if classes is None:
+        path.write_bytes(path.read_bytes()[:1000])
+    elif name is None:
+        save_weights(create_model("pd_b_resnet18", classes, ("standard1", "skeleton")), path)
+    else:
+        save_weights(create_model(name, classes), path)
+    (copied / "fused.safetensors").unlink()
+    with pytest.raises(UserError, match=message):
+        write_fused(copied)
+    assert not (copied / "fused.safetensors").exists()
 
 
 def test_a_folder_without_a_run_is_named(tmp_path):

@@ -43,6 +43,13 @@ def test_the_record_says_what_was_run(preset, folders):
     assert trained_model(folder).fc.out_features == 10
 
 
+def test_bfloat16_trains_float32_weights(preset, tmp_path):
+    preset["training"] |= {"precision": "bfloat16", "batch_size": 64}
+    train("resnet18", preset, "test", 0, 1, tmp_path)
+    assert json.loads((tmp_path / "run.json").read_text())["precision"] == "bfloat16"
+    assert {parameter.dtype for parameter in trained_model(tmp_path).parameters()} == {torch.float32}
+
+
 def test_a_longer_run_learns(preset, tmp_path):
     """80 digits, seen five times: far above the 10 % of chance."""
     preset["training"] |= {"epochs": 5, "learning_rate": 0.02, "warmup_epochs": 1}

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -16,11 +17,12 @@ from conftest import copy_project, run
 
 pytestmark = pytest.mark.slow
 SMOKE = ("--configfile", "config/smoke.yaml")
+SNAKEMAKE = str(Path(sys.executable).with_name("snakemake"))
 ROWS = ("resnet18", "pd_a_resnet18-standard1-group", "pd_b_resnet18")
 
 
 def snakemake(project: Path, *arguments: str, check: bool = True) -> str:
-    return run("snakemake", *arguments, *SMOKE, cwd=project, check=check).stdout
+    return run(SNAKEMAKE, *arguments, *SMOKE, cwd=project, check=check).stdout
 
 
 def planned(project: Path, *arguments: str) -> dict[str, int]:
@@ -141,7 +143,7 @@ def test_an_interrupted_run_leaves_no_half_written_output_and_goes_on(project, k
     shutil.rmtree(results / "pd_b_resnet18")
     change_preset(project, lambda preset: preset.update(overrides={"pd_b_*": {"epochs": 50}}))
     process = subprocess.Popen(
-        ["snakemake", *SMOKE], cwd=project, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        [SNAKEMAKE, *SMOKE], cwd=project, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
     for line in process.stdout:
@@ -161,13 +163,13 @@ def test_an_interrupted_run_leaves_no_half_written_output_and_goes_on(project, k
 def test_a_wrong_preset_is_refused_in_one_line(project):
     path = project / "config" / "smoke.yaml"
     path.write_text(path.read_text().replace("learning_rate", "learning_rat"))
-    done = run("snakemake", "--quiet", "all", *SMOKE, cwd=project, check=False)
+    done = run(SNAKEMAKE, "--quiet", "all", *SMOKE, cwd=project, check=False)
     assert done.returncode == 2
     errors = [line for line in done.stdout.splitlines() if not line.startswith("Using workflow specific profile")]
     assert errors == ["error: config/smoke.yaml: unknown key 'training.learning_rat'; did you mean 'learning_rate'?"]
 
 
 def test_a_study_cannot_be_changed_under_its_name(finished):
-    done = run("snakemake", "-n", *SMOKE, "--config", "seeds=[1]", cwd=finished, check=False)
+    done = run(SNAKEMAKE, "-n", *SMOKE, "--config", "seeds=[1]", cwd=finished, check=False)
     assert done.returncode == 2
     assert "error: --config would change the study under its name: copy config/smoke.yaml" in done.stdout

@@ -4,6 +4,9 @@ import json
 import os
 from pathlib import Path
 
+# The jobs' `paradise` is the one beside this Snakemake, also where its environment is not activated.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
 if not workflow.configfiles:
 
     configfile: "config/digits.yaml"
