@@ -78,6 +78,19 @@ def test_other_mistakes(change, message):
         presets.check(DIGITS | change, "p.yaml")
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"resize": 40, "image_size": 48}, "'data.resize': 40 is smaller than 'data.image_size' \\(48\\)"),
+        ({"augment": DIGITS["data"]["augment"] | {"aspect": [2, 1]}}, "'data.augment.aspect': the range \\[2, 1\\]"),
+        ({"augment": DIGITS["data"]["augment"] | {"area": [1, 2]}}, "'data.augment.area.1': 2 is greater than"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(change, message):
+    with pytest.raises(UserError, match=message):
+        presets.check(DIGITS | {"data": DIGITS["data"] | change}, "p.yaml")
+
+
 def test_a_missing_key_is_named():
     with pytest.raises(UserError, match=r"^p.yaml: the key 'latency' is missing$"):
         presets.check({key: value for key, value in DIGITS.items() if key != "latency"}, "p.yaml")

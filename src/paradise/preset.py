@@ -35,6 +35,7 @@ def check(preset, path: Path) -> None:
         unknown = [error for error in errors if error.validator == "additionalProperties"]
         raise UserError(f"{path}: {_explain(unknown[0] if unknown else jsonschema.exceptions.best_match(errors))}")
     try:
+        _check_sizes(preset["data"])
         for row in rows(preset):
             parse_row(row)
         for pattern in preset.get("overrides", {}):
@@ -56,6 +57,15 @@ def recipe(preset: dict, row: str) -> dict:
         if fnmatch.fnmatchcase(row, pattern):
             recipe |= changes
     return recipe
+
+
+def _check_sizes(data: dict) -> None:
+    if data["resize"] < data["image_size"]:
+        raise UserError(f"'data.resize': {data['resize']} is smaller than 'data.image_size' ({data['image_size']})")
+    for key in ("area", "aspect"):
+        low, high = data["augment"][key]
+        if low > high:
+            raise UserError(f"'data.augment.{key}': the range [{low}, {high}] begins above its end")
 
 
 def _explain(error: jsonschema.ValidationError) -> str:

@@ -60,6 +60,13 @@ def test_a_longer_run_learns(preset, tmp_path):
     assert float(lines[-1]["train_top1"]) > 40
 
 
+def test_a_loss_that_is_not_finite_stops_the_run(preset, tmp_path):
+    preset["training"] |= {"learning_rate": 1e30, "warmup_epochs": 0}
+    with pytest.raises(UserError, match=r"resnet18 seed 0: the loss is nan at step \d, learning rate"):
+        train("resnet18", preset, "test", 0, 1, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_missing_data_is_named_and_nothing_written(preset, tmp_path):
     preset["data"]["folder"] = str(tmp_path / "gone")
     with pytest.raises(UserError, match="gone does not exist"):

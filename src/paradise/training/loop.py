@@ -14,6 +14,7 @@ from paradise.accuracy import count_hits
 from paradise.data.dali import evaluation_loader, training_loader
 from paradise.data.manifest import read_manifest
 from paradise.device import pick_device, pick_precision
+from paradise.errors import UserError
 from paradise.files import sha256, write_json, write_text
 from paradise.models import create_model
 from paradise.names import parse_row
@@ -27,7 +28,7 @@ def train(row: str, preset: dict, preset_name: str, seed: int, threads: int, out
     """Trains `row` and writes `weights.safetensors`, `log.csv` (a row per epoch) and `run.json` into `output`.
 
     On a CPU the weights depend, to the bit, on nothing but the preset, the seed, the number of threads and the
-    versions and machine that `run.json` names.
+    versions and machine that `run.json` names. Raises UserError where the loss is no longer finite.
     """
     name, branches = parse_row(row)
     recipe, data = presets.recipe(preset, row), preset["data"]
@@ -58,6 +59,10 @@ def train(row: str, preset: dict, preset_name: str, seed: int, threads: int, out
                 with torch.autocast(device.type, precision, enabled=precision != torch.float32):
                     logits = model(x)
                     loss = F.cross_entropy(logits, labels)
+                if not loss.isfinite():
+                    raise UserError(
+                        f"{row} seed {seed}: the loss is {loss.item()} at step {step}, learning rate {lr:g}"
+                    )
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
