@@ -39,26 +39,19 @@ def digits(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture
-def settings(digits) -> dict:
-    """A preset's `data`."""
-    return {
-        "dataset": "digits",
-        "folder": str(digits),
-        "image_size": 32,
-        "resize": 32,
-        "mean": [0.3, 0.3, 0.3],
-        "std": [0.37, 0.37, 0.37],
-        "augment": {"area": [1, 1], "aspect": [1, 1], "shift": 2, "flip": False},
-    }
-
-
-@pytest.fixture
-def preset(settings) -> dict:
+def make_preset(folder: Path, **recipe) -> dict:
     return {
         "rows": ["resnet18"],
         "seeds": [0],
-        "data": settings,
+        "data": {
+            "dataset": "digits",
+            "folder": str(folder),
+            "image_size": 32,
+            "resize": 32,
+            "mean": [0.3, 0.3, 0.3],
+            "std": [0.37, 0.37, 0.37],
+            "augment": {"area": [1, 1], "aspect": [1, 1], "shift": 2, "flip": False},
+        },
         "training": {
             "epochs": 1,
             "batch_size": 16,
@@ -68,9 +61,39 @@ def preset(settings) -> dict:
             "warmup_epochs": 0.5,
             "schedule": "cosine",
             "precision": "float32",
-        },
+        }
+        | recipe,
         "latency": {"rounds": 1, "threads": 1},
     }
+
+
+@pytest.fixture
+def preset(digits) -> dict:
+    return make_preset(digits)
+
+
+@pytest.fixture
+def settings(preset) -> dict:
+    """A preset's `data`."""
+    return preset["data"]
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory, digits) -> Path:
+    """A folder as training and fusion leave it."""
+    from paradise.runs import write_fused
+    from paradise.training.loop import train
+
+    folder = tmp_path_factory.mktemp("run")
+    train("pd_b_resnet18-standard1-skeleton", make_preset(digits, epochs=2, batch_size=9), "test", 0, 1, folder)
+    write_fused(folder)
+    return folder
+
+
+@pytest.fixture
+def run_folder(finished_run, tmp_path) -> Path:
+    """A copy of a finished run, to be changed."""
+    return Path(shutil.copytree(finished_run, tmp_path / "run"))
 
 
 def copy_project(folder: Path) -> Path:

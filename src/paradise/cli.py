@@ -53,7 +53,7 @@ def train(
 @app.command()
 def fuse(folder: Folder):
     """Fuse the trained weights of a folder: fused.safetensors."""
-    from paradise.evaluate import write_fused
+    from paradise.runs import write_fused
 
     write_fused(folder)
 

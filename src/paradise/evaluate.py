@@ -1,61 +1,18 @@
 """Accuracy of a trained row in both its forms, over every validation image once."""
 
-import csv
-import io
-import json
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from paradise.accuracy import top5
 from paradise.data.dali import evaluation_loader
-from paradise.data.manifest import Split, read_manifest
+from paradise.data.manifest import read_manifest
 from paradise.device import pick_device
 from paradise.errors import UserError
-from paradise.files import sha256, write_json, write_text
-from paradise.fusion import fuse
-from paradise.models import create_model
-from paradise.names import parse_row
+from paradise.files import sha256, write_csv, write_json
 from paradise.progress import reporting
 from paradise.record import provenance
-from paradise.weights import load_weights, save_weights
-
-
-def read_run(folder: Path) -> dict:
-    """The record that training left in `folder`. Raises UserError where there is none or it is damaged."""
-    path = Path(folder) / "run.json"
-    try:
-        run = json.loads(path.read_text())
-        run["row"], run["num_classes"], run["data"], run["recipe"]
-    except FileNotFoundError:
-        raise UserError(f"no run at {path}; train the row first") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error!r}); train the row again") from None
-    return run
-
-
-def trained_model(folder: Path) -> nn.Module:
-    """The network that was trained in `folder`, in eval mode."""
-    run = read_run(folder)
-    name, branches = parse_row(run["row"])
-    model = create_model(name, run["num_classes"], branches)
-    load_weights(model, Path(folder) / "weights.safetensors")
-    return model.eval()
-
-
-def fused_model(folder: Path) -> nn.Module:
-    """The fused form of the network that was trained in `folder`, as `write_fused` stored it."""
-    run = read_run(folder)
-    name, branches = parse_row(run["row"])
-    model = fuse(create_model(name, run["num_classes"], branches))
-    load_weights(model, Path(folder) / "fused.safetensors")
-    return model
-
-
-def write_fused(folder: Path) -> None:
-    """Fuses `weights.safetensors` of `folder` into `fused.safetensors`."""
-    save_weights(fuse(trained_model(folder)), Path(folder) / "fused.safetensors")
+from paradise.runs import fused_model, read_run, trained_model
 
 
 @torch.no_grad()
@@ -102,15 +59,13 @@ def evaluate(folder: Path, threads: int) -> None:
     metrics["logits"] = {"largest": largest, "difference": difference, "relative": difference / largest}
     metrics["weights_sha256"] = sha256(folder / "weights.safetensors")
     metrics["fused_sha256"] = sha256(folder / "fused.safetensors")
-    write_text(folder / "predictions.csv", _predictions(manifest.val, best))
-    write_json(folder / "metrics.json", metrics | provenance(device))
-
-
-def _predictions(split: Split, best: dict[str, list[list[int]]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     ranks = range(1, len(best["trained"][0]) + 1)
-    writer.writerow(["image", "label", *(f"{form}_{rank}" for form in best for rank in ranks)])
-    for image, label, *classes in zip(split.paths, split.labels, *best.values()):
-        writer.writerow([image, label, *(index for form in classes for index in form)])
-    return text.getvalue()
+    write_csv(
+        folder / "predictions.csv",
+        ["image", "label", *(f"{form}_{rank}" for form in models for rank in ranks)],
+        (
+            (image, label, *a, *b)
+            for image, label, a, b in zip(manifest.val.paths, labels, best["trained"], best["fused"])
+        ),
+    )
+    write_json(folder / "metrics.json", metrics | provenance(device))

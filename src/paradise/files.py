@@ -1,9 +1,10 @@
 """Files appear whole or not at all: written beside their place under another name, then renamed."""
 
+import csv
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,6 +29,13 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_csv(path: Path, header: Iterable, lines: Iterable[Iterable]) -> None:
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(lines)
 
 
 def sha256(path: Path) -> str:

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from paradise.errors import UserError
-from paradise.evaluate import trained_model
 from paradise.files import sha256
 from paradise.record import commit, processor
+from paradise.runs import trained_model
 from paradise.training.loop import train
 
 

@@ -4,12 +4,11 @@ The manifest is written last: where it is, the folder is complete.
 """
 
 import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
 from paradise.errors import UserError
-from paradise.files import sha256, write_text
+from paradise.files import sha256, write_csv
 
 
 @dataclass(frozen=True)
@@ -35,11 +34,8 @@ class Manifest:
 
 def write_manifest(folder: Path, splits: dict[str, list[tuple[str, int]]]) -> None:
     """`splits`: for "train" and "val", the (path relative to `folder`, label) of every image."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["split", "path", "label"])
-    writer.writerows([split, *image] for split, images in splits.items() for image in images)
-    write_text(folder / "manifest.csv", text.getvalue())
+    lines = ((split, *image) for split, images in splits.items() for image in images)
+    write_csv(folder / "manifest.csv", ["split", "path", "label"], lines)
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -1,7 +1,5 @@
 """Trains one row: stochastic gradient descent on cross-entropy, as the preset's recipe says."""
 
-import csv
-import io
 import time
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from paradise.data.dali import evaluation_loader, training_loader
 from paradise.data.manifest import read_manifest
 from paradise.device import pick_device, pick_precision
 from paradise.errors import UserError
-from paradise.files import sha256, write_json, write_text
+from paradise.files import sha256, write_csv, write_json
 from paradise.models import create_model
 from paradise.names import parse_row
 from paradise.progress import reporting
@@ -96,7 +94,7 @@ def train(row: str, preset: dict, preset_name: str, seed: int, threads: int, out
 
     weights = output / "weights.safetensors"
     save_weights(model, weights)
-    write_text(output / "log.csv", _csv(epochs))
+    write_csv(output / "log.csv", epochs[0], (line.values() for line in epochs))
     best = max(epochs, key=lambda line: line["val_top1"])
     write_json(
         output / "run.json",
@@ -126,11 +124,3 @@ def validate(model: nn.Module, images, precision: torch.dtype) -> tuple[int, int
             logits = model(x)
         hits = [a + b for a, b in zip(hits, count_hits(logits, labels))]
     return hits[0], hits[1]
-
-
-def _csv(lines: list[dict]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, lines[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return text.getvalue()
