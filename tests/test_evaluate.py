@@ -5,6 +5,7 @@ import shutil
 import pytest
 from safetensors.torch import load_file, save_file
 
+from paradise.data.dali import evaluation_loader
 from paradise.errors import UserError
 from paradise.evaluate import evaluate
 from paradise.files import sha256
@@ -47,6 +48,19 @@ def test_a_wrong_fusion_shows(run_folder):
     save_file(state, run_folder / "fused.safetensors")
     evaluate(run_folder, 1)
     assert json.loads((run_folder / "metrics.json").read_text())["logits"]["difference"] == pytest.approx(1, rel=1e-3)
+
+
+def test_images_that_were_not_seen_are_an_error(run_folder, monkeypatch):
+    whole = evaluation_loader
+
+    def short(*arguments):
+        loader = whole(*arguments)
+        return list(loader)[:-1]
+
+    monkeypatch.setattr("paradise.evaluate.evaluation_loader", short)
+    with pytest.raises(UserError, match="evaluation saw 72 images, not the 80 of the manifest"):
+        evaluate(run_folder, 1)
+    assert not (run_folder / "metrics.json").exists()
 
 
 def test_another_data_set_is_refused(run_folder, tmp_path, digits):

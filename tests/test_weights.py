@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -21,6 +23,22 @@ def test_weights_come_back(saved):
     load_weights(other, path)
     assert all(torch.equal(value, model.state_dict()[key]) for key, value in other.state_dict().items())
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_disk_that_fills_up_leaves_the_old_weights(saved, tmp_path, monkeypatch):
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(b"old")
+    write = Path.write_bytes
+
+    def fill_up(self, data):
+        write(self, data[:1000])
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fill_up)
+    with pytest.raises(OSError, match="no space"):
+        save_weights(saved[0], path)
+    assert path.read_bytes() == b"old"
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,20 @@ def test_a_seed_fixes_order_and_shifts(digits, settings):
     assert not torch.equal(two_epochs(0, 1), two_epochs(1, 1))
 
 
+def test_the_order_is_the_seeds_own_from_the_first_epoch(digits, settings):
+    settings["augment"]["shift"] = 0
+    split = read_manifest(digits).train
+    known = identities(split, settings).flatten(1)
+
+    def orders(seed: int) -> list[list[int]]:
+        loader = training_loader(split, settings, 80, seed, 1, CPU)
+        return [torch.cdist(epoch(loader)[0].flatten(1), known).argmin(1).tolist() for _ in range(2)]
+
+    a, b = orders(0), orders(1)
+    assert orders(0) == a
+    assert len({tuple(order) for order in (*a, *b, range(80))}) == 5
+
+
 def test_shifts_move_the_image_and_fill_with_black(digits, settings):
     split = read_manifest(digits).train
     known = identities(split, settings)

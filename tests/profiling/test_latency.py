@@ -28,6 +28,17 @@ def test_times_are_each_models_own_and_warm_up_is_not_kept():
     assert min(times["fast"]) < 20
 
 
+def test_every_round_has_an_order_of_its_own():
+    order = []
+    models = {name: nn.Identity() for name in "abcdef"}
+    for name, model in models.items():
+        model.register_forward_hook(lambda *_, name=name: order.append(name))
+    time_rounds(models, torch.zeros(1), rounds=5)
+    rounds = ["".join(order[i : i + 6]) for i in range(0, len(order), 6)]
+    assert all(sorted(round) == list(models) for round in rounds)
+    assert len(set(rounds)) > 5
+
+
 def test_the_record(tmp_path):
     write_latency(["pd_a_resnet18", "pd_b_resnet18"], rounds=3, threads=1, output=tmp_path / "latency.json")
     record = json.loads((tmp_path / "latency.json").read_text())

@@ -1,11 +1,16 @@
 import csv
 import json
+from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
+from paradise.data.dali import training_loader
+from paradise.data.manifest import read_manifest
 from paradise.errors import UserError
 from paradise.files import sha256
+from paradise.models import create_model
 from paradise.record import commit, processor
 from paradise.runs import trained_model
 from paradise.training.loop import train
@@ -21,6 +26,27 @@ def test_a_seed_fixes_the_weights_to_the_bit(preset, folders):
         train("pd_b_resnet18-standard1-group", preset, "test", seed, 1, folders / name)
     a, b, c = (sha256(folders / name / "weights.safetensors") for name in "abc")
     assert a == b != c
+
+
+def test_steps_are_those_of_sgd_with_momentum_and_decay(preset, tmp_path):
+    """Against the update rule written out, with the learning rates of a linear warm-up and a cosine."""
+    preset["training"] |= {"learning_rate": 0.05, "weight_decay": 0.1, "batch_size": 20}
+    train("resnet18", preset, "test", 5, 1, tmp_path)
+
+    torch.manual_seed(5)
+    model = create_model("resnet18", 10).to(memory_format=torch.channels_last).train()
+    split = read_manifest(Path(preset["data"]["folder"])).train
+    velocity = [torch.zeros_like(parameter) for parameter in model.parameters()]
+    for lr, (x, labels) in zip(
+        (0.025, 0.05, 0.025, 0.0), training_loader(split, preset["data"], 20, 5, 1, torch.device("cpu")), strict=True
+    ):
+        gradients = torch.autograd.grad(F.cross_entropy(model(x), labels), list(model.parameters()))
+        with torch.no_grad():
+            for i, (parameter, gradient) in enumerate(zip(model.parameters(), gradients)):
+                velocity[i] = 0.9 * velocity[i] + gradient + 0.1 * parameter
+                parameter -= lr * velocity[i]
+    for key, value in trained_model(tmp_path).state_dict().items():
+        torch.testing.assert_close(value, model.state_dict()[key], rtol=1e-3, atol=1e-5)
 
 
 def test_the_record_says_what_was_run(preset, folders):
