@@ -1,5 +1,7 @@
 # From one preset to the paper's tables. Everything that is measured lies under results/<preset>/:
-#   <row>/seed<k>/   weights.safetensors, log.csv, run.json → fused.safetensors → metrics.json, predictions.csv
+#   <row>/seed<k>/   weights.safetensors, log.csv, run.json → fused.safetensors → evaluation.json, metrics.json,
+#                    predictions.csv
+#   recipes.json     what each row is trained with
 #   profile/         complexity.json, latency.json
 #   tables/          imagenet.{md,csv}, ablation.{md,csv}
 #   logs/, benchmarks/   what each job printed, and what it cost

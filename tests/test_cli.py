@@ -42,7 +42,8 @@ def test_the_steps_one_by_one(project):
         done = paradise(step, str(folder), cwd=project)
         assert done.returncode == 0, done.stdout
     assert {path.name for path in folder.iterdir()} == {
-        "weights.safetensors", "log.csv", "run.json", "fused.safetensors", "metrics.json", "predictions.csv",
+        "weights.safetensors", "log.csv", "run.json", "fused.safetensors",
+        "evaluation.json", "metrics.json", "predictions.csv",
     }  # fmt: skip
 
 
@@ -92,7 +93,7 @@ def test_a_truncated_image_is_refused_by_path(project):
     done = paradise("train", "resnet18", "--preset", "mine.yaml", cwd=project)
     assert done.returncode == 2
     last = done.stdout.splitlines()[-1]
-    assert last.startswith(f"error: the image {path.relative_to(project)} cannot be read")
+    assert last.startswith(f"error: {path.relative_to(project)} is not the image that the manifest lists")
     assert "Traceback" not in done.stdout
     assert not (project / "results").exists()
 

@@ -13,7 +13,7 @@ from paradise.files import sha256
 
 def test_hits_are_counted_over_exactly_the_validation_images(run_folder, digits):
     evaluate(run_folder, 1)
-    metrics = json.loads((run_folder / "metrics.json").read_text())
+    metrics = json.loads((run_folder / "evaluation.json").read_text())
     with (run_folder / "predictions.csv").open() as file:
         lines = list(csv.DictReader(file))
     with (digits / "manifest.csv").open() as file:
@@ -29,12 +29,18 @@ def test_hits_are_counted_over_exactly_the_validation_images(run_folder, digits)
     assert metrics["logits"]["difference"] == pytest.approx(
         metrics["logits"]["relative"] * metrics["logits"]["largest"]
     )
-    assert metrics["weights_sha256"] == sha256(run_folder / "weights.safetensors")
+    assert metrics["files"] == {
+        name: sha256(run_folder / name)
+        for name in ("weights.safetensors", "fused.safetensors", "predictions.csv", "metrics.json")
+    }
+    assert json.loads((run_folder / "metrics.json").read_text()) == {
+        form: {key: metrics[form][key] for key in ("top1", "top5")} for form in ("fused", "trained")
+    }
 
 
 def test_training_and_evaluation_agree(run_folder):
     evaluate(run_folder, 1)
-    metrics = json.loads((run_folder / "metrics.json").read_text())
+    metrics = json.loads((run_folder / "evaluation.json").read_text())
     with (run_folder / "log.csv").open() as file:
         last = list(csv.DictReader(file))[-1]
     assert metrics["trained"]["top1"] == float(last["val_top1"])
@@ -47,7 +53,9 @@ def test_a_wrong_fusion_shows(run_folder):
     state["fc.bias"] += 1
     save_file(state, run_folder / "fused.safetensors")
     evaluate(run_folder, 1)
-    assert json.loads((run_folder / "metrics.json").read_text())["logits"]["difference"] == pytest.approx(1, rel=1e-3)
+    assert json.loads((run_folder / "evaluation.json").read_text())["logits"]["difference"] == pytest.approx(
+        1, rel=1e-3
+    )
 
 
 def test_images_that_were_not_seen_are_an_error(run_folder, monkeypatch):
@@ -60,7 +68,7 @@ def test_images_that_were_not_seen_are_an_error(run_folder, monkeypatch):
     monkeypatch.setattr("paradise.evaluate.evaluation_loader", short)
     with pytest.raises(UserError, match="evaluation saw 72 images, not the 80 of the manifest"):
         evaluate(run_folder, 1)
-    assert not (run_folder / "metrics.json").exists()
+    assert not (run_folder / "evaluation.json").exists()
 
 
 def test_another_data_set_is_refused(run_folder, tmp_path, digits):
@@ -73,4 +81,4 @@ def test_another_data_set_is_refused(run_folder, tmp_path, digits):
     (run_folder / "run.json").write_text(json.dumps(run))
     with pytest.raises(UserError, match=r"is not the data that .* was trained on"):
         evaluate(run_folder, 1)
-    assert not (run_folder / "metrics.json").exists()
+    assert not (run_folder / "evaluation.json").exists()

@@ -42,14 +42,14 @@ def write(path, record):
 def write_run(results, preset, row, seed, hits):
     folder = results / row / f"seed{seed}"
     accuracy = {"top1_hits": hits, "top5_hits": 360, "top1": 100 * hits / 360, "top5": 100.0}
-    write(folder / "metrics.json", {
+    write(folder / "evaluation.json", {
         "row": row, "seed": seed, "images": 360, "fused": accuracy,
         "trained": accuracy | {"top1": accuracy["top1"] - 1, "top5": 99.0},
-        "logits": {"relative": 1e-6}, "weights_sha256": "w",
+        "logits": {"relative": 1e-6}, "files": {"weights.safetensors": "w"},
     })  # fmt: skip
     write(folder / "run.json", {
         "row": row, "recipe": presets.recipe(preset, row), "data": preset["data"] | {"train": 1437},
-        "weights_sha256": "w", "best": {"val_top1": 99.0}, "machine": MACHINE, "precision": "float32",
+        "files": {"weights.safetensors": "w"}, "best": {"val_top1": 99.0}, "machine": MACHINE, "precision": "float32",
         "commit": "0123456789" * 4,
     })  # fmt: skip
 
@@ -169,12 +169,12 @@ def test_with_nothing_measured_every_row_says_so(tmp_path, preset):
     [
         lambda run, metrics: run["recipe"].update(epochs=99),
         lambda run, metrics: run["data"].update(resize=40),
-        lambda run, metrics: run.update(weights_sha256="other"),
-        lambda run, metrics: metrics.update(weights_sha256="other"),
+        lambda run, metrics: run.update(files={"weights.safetensors": "other"}),
+        lambda run, metrics: metrics.update(files={"weights.safetensors": "other"}),
     ],
 )
 def test_a_run_of_other_settings_or_weights_does_not_count(results, preset, change):
-    paths = [results / "resnet18" / "seed0" / name for name in ("run.json", "metrics.json")]
+    paths = [results / "resnet18" / "seed0" / name for name in ("run.json", "evaluation.json")]
     records = [json.loads(path.read_text()) for path in paths]
     change(*records)
     for path, record in zip(paths, records):
@@ -184,7 +184,7 @@ def test_a_run_of_other_settings_or_weights_does_not_count(results, preset, chan
     assert "run with other settings than the preset's now: resnet18 seed 0." in text
 
 
-@pytest.mark.parametrize("name", ["run.json", "metrics.json"])
+@pytest.mark.parametrize("name", ["run.json", "evaluation.json"])
 @pytest.mark.parametrize("text", ["", '{"row": ', "{}"])
 def test_a_damaged_record_is_named_and_no_table_written(results, preset, name, text):
     (results / "resnet18" / "seed0" / name).write_text(text)

@@ -26,10 +26,10 @@ DIGITS = Path("config/digits.yaml")
 @app.command()
 def prepare(preset: Preset = DIGITS):
     """Write the preset's data set as image folders and a manifest."""
-    from paradise.data.digits import write_digits
+    from paradise.data.prepare import prepare
 
     data = presets.load(preset)["data"]
-    counts = write_digits(Path(data["folder"]), data.get("per_class"))
+    counts = prepare(data)
     listed = ", ".join(f"{count} {split} images" for split, count in counts.items())
     print(f"{data['folder']}: {listed}", file=sys.stderr)
 
@@ -51,6 +51,14 @@ def train(
 
 
 @app.command()
+def recipes(preset: Preset = DIGITS):
+    """Write what each row of a preset is trained with: recipes.json."""
+    from paradise.causes import write_recipes
+
+    write_recipes(presets.load(preset), Path("results", preset.stem))
+
+
+@app.command()
 def fuse(folder: Folder):
     """Fuse the trained weights of a folder: fused.safetensors."""
     from paradise.runs import write_fused
@@ -60,7 +68,7 @@ def fuse(folder: Folder):
 
 @app.command()
 def evaluate(folder: Folder, threads: Threads = 1):
-    """Evaluate the trained and the fused form in a folder: metrics.json, predictions.csv."""
+    """Evaluate the trained and the fused form in a folder: evaluation.json, metrics.json, predictions.csv."""
     from paradise.evaluate import evaluate
 
     evaluate(folder, threads)
@@ -102,6 +110,22 @@ def tables(
     from paradise.tables import write_tables
 
     write_tables(which or list(Table), presets.load(preset), preset.stem, Path("results", preset.stem))
+
+
+@app.command()
+def pull():
+    """Fetch the study that dvc.yaml describes, and let Snakemake know what of it is done."""
+    from paradise.share import pull
+
+    pull()
+
+
+@app.command()
+def push():
+    """Record in dvc.lock what Snakemake made of the study in dvc.yaml, and share it."""
+    from paradise.share import push
+
+    push()
 
 
 def _check_models(models: list[str]) -> None:

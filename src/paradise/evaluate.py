@@ -5,11 +5,12 @@ from pathlib import Path
 import torch
 
 from paradise.accuracy import top5
+from paradise.causes import hashes
 from paradise.data.dali import evaluation_loader
-from paradise.data.manifest import read_manifest
+from paradise.data.prepare import prepared
 from paradise.device import pick_device
 from paradise.errors import UserError
-from paradise.files import sha256, write_csv, write_json
+from paradise.files import write_csv, write_json
 from paradise.progress import reporting
 from paradise.record import provenance
 from paradise.runs import fused_model, read_run, trained_model
@@ -17,18 +18,20 @@ from paradise.runs import fused_model, read_run, trained_model
 
 @torch.no_grad()
 def evaluate(folder: Path, threads: int) -> None:
-    """Evaluates both forms in `folder`, in float32: `metrics.json`, `predictions.csv` (each image's five best classes).
+    """Evaluates both forms in `folder`, in float32.
 
-    Raises UserError where the number of images seen is not the number in the data's manifest.
+    Writes `predictions.csv` (each image's five best classes), `metrics.json` (the accuracies alone) and
+    `evaluation.json` (the record). Raises UserError where the images seen are not those of the data's manifest.
     """
     run = read_run(folder)
     torch.set_num_threads(threads)
     device = pick_device()
+    record = provenance("evaluate", device)
     models = {
         form: model.to(device, memory_format=torch.channels_last)
         for form, model in (("trained", trained_model(folder)), ("fused", fused_model(folder)))
     }
-    manifest = read_manifest(Path(run["data"]["folder"]))
+    manifest = prepared(run["data"])
     if manifest.sha256 != run["data"]["manifest_sha256"]:
         raise UserError(f"{run['data']['folder']} is not the data that {folder} was trained on; prepare or train again")
     loader = evaluation_loader(manifest.val, run["data"], run["recipe"]["batch_size"], threads, device)
@@ -46,19 +49,16 @@ def evaluate(folder: Path, threads: int) -> None:
     if labels != manifest.val.labels:
         raise UserError(f"{folder}: evaluation saw {len(labels)} images, not the {len(manifest.val)} of the manifest")
 
-    metrics = {"row": run["row"], "preset": run["preset"], "seed": run["seed"], "images": len(labels)}
+    accuracy = {}
     for form in models:
         hits1 = sum(classes[0] == label for classes, label in zip(best[form], labels))
         hits5 = sum(label in classes for classes, label in zip(best[form], labels))
-        metrics[form] = {
+        accuracy[form] = {
             "top1_hits": hits1,
             "top5_hits": hits5,
             "top1": 100 * hits1 / len(labels),
             "top5": 100 * hits5 / len(labels),
         }
-    metrics["logits"] = {"largest": largest, "difference": difference, "relative": difference / largest}
-    metrics["weights_sha256"] = sha256(folder / "weights.safetensors")
-    metrics["fused_sha256"] = sha256(folder / "fused.safetensors")
     ranks = range(1, len(best["trained"][0]) + 1)
     write_csv(
         folder / "predictions.csv",
@@ -68,4 +68,16 @@ def evaluate(folder: Path, threads: int) -> None:
             for image, label, a, b in zip(manifest.val.paths, labels, best["trained"], best["fused"])
         ),
     )
-    write_json(folder / "metrics.json", metrics | provenance(device))
+    write_json(
+        folder / "metrics.json",
+        {form: {key: accuracy[form][key] for key in ("top1", "top5")} for form in ("fused", "trained")},
+    )
+    names = "weights.safetensors", "fused.safetensors", "predictions.csv", "metrics.json"
+    write_json(
+        folder / "evaluation.json",
+        {"row": run["row"], "preset": run["preset"], "seed": run["seed"], "images": len(labels)}
+        | accuracy
+        | {"logits": {"largest": largest, "difference": difference, "relative": difference / largest}}
+        | {"files": hashes(folder, *names)}
+        | record,
+    )

@@ -9,14 +9,17 @@ from pathlib import Path
 
 import torch
 
+from paradise.causes import code
+
 PACKAGES = ("paradise", "torch", "numpy", "nvidia-dali-cuda130", "snakemake")
 
 
-def provenance(device: torch.device) -> dict:
-    """Commit, versions and machine of this process, as JSON values."""
+def provenance(step: str, device: torch.device) -> dict:
+    """Time, code of `step` (a key of `causes.CODE`), versions and machine of this process, as JSON values."""
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(),
+        "code": code(step),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         "machine": {
             "system": platform.platform(),

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from torch import nn
 
+from paradise.causes import code
 from paradise.errors import UserError
+from paradise.files import sha256
 from paradise.fusion import fuse
 from paradise.models import create_model
 from paradise.names import parse_row
@@ -17,7 +19,7 @@ def read_run(folder: Path) -> dict:
     path = Path(folder) / "run.json"
     try:
         run = json.loads(path.read_text())
-        run["row"], run["num_classes"], run["data"], run["recipe"]
+        run["row"], run["num_classes"], run["data"], run["recipe"], run["files"]["weights.safetensors"]
     except FileNotFoundError:
         raise UserError(f"no run at {path}; train the row first") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -26,11 +28,17 @@ def read_run(folder: Path) -> dict:
 
 
 def trained_model(folder: Path) -> nn.Module:
-    """The network that was trained in `folder`, in eval mode."""
+    """The network that was trained in `folder`, in eval mode.
+
+    Raises UserError where its weights are not those of its record.
+    """
     run = read_run(folder)
     name, branches = parse_row(run["row"])
     model = create_model(name, run["num_classes"], branches)
-    load_weights(model, Path(folder) / "weights.safetensors")
+    weights = Path(folder) / "weights.safetensors"
+    load_weights(model, weights)
+    if sha256(weights) != run["files"]["weights.safetensors"]:
+        raise UserError(f"{weights} is not what {folder}/run.json records; pull both or train again")
     return model.eval()
 
 
@@ -45,4 +53,5 @@ def fused_model(folder: Path) -> nn.Module:
 
 def write_fused(folder: Path) -> None:
     """Fuses `weights.safetensors` of `folder` into `fused.safetensors`."""
-    save_weights(fuse(trained_model(folder)), Path(folder) / "fused.safetensors")
+    causes = {"code": code("fuse"), "weights": read_run(folder)["files"]["weights.safetensors"]}
+    save_weights(fuse(trained_model(folder)), Path(folder) / "fused.safetensors", **causes)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from paradise import preset as presets
+from paradise.causes import other_settings
 from paradise.errors import UserError
 from paradise.files import write_text
 from paradise.names import ablation_rows, imagenet_rows, plain_of
@@ -27,7 +28,7 @@ class Study:
         self._runs: dict[str, list[dict]] = {}
 
     def runs(self, row: str) -> list[dict]:
-        """The evaluated runs of `row`, one for each seed that counts: its metrics, with its run record as `run`."""
+        """The evaluated runs of `row`, one for each seed that counts: its evaluation, with its run record as `run`."""
         if row not in self._runs:
             runs = [self._run(row, seed) for seed in self.preset["seeds"]]
             self._runs[row] = [run for run in runs if run is not None]
@@ -35,15 +36,14 @@ class Study:
 
     def _run(self, row: str, seed: int) -> dict | None:
         folder = self.results / row / f"seed{seed}"
-        metrics, run = _read(folder / "metrics.json"), _read(folder / "run.json")
+        metrics, run = _read(folder / "evaluation.json"), _read(folder / "run.json")
         if metrics is None or run is None:
             return None
         try:
             metrics |= {"run": run, "folder": folder}
             current = (
-                run["weights_sha256"] == metrics["weights_sha256"]
-                and run["recipe"] == presets.recipe(self.preset, row)
-                and all(run["data"].get(key) == value for key, value in self.preset["data"].items())
+                run["files"]["weights.safetensors"] == metrics["files"]["weights.safetensors"]
+                and other_settings(run, self.preset) is None
             )
         except (KeyError, TypeError) as error:
             raise UserError(
@@ -161,19 +161,24 @@ def ablation(study: Study, paper: Path) -> Table:
 TABLES = {"imagenet": imagenet, "ablation": ablation}
 
 
-def write_tables(which: list[str], preset: dict, preset_name: str, results: Path, paper: Path = presets.PAPER) -> None:
-    """Writes `<table>.md` and `<table>.csv` of each table in `which` (names in `TABLES`) under `results/tables`.
+def render(name: str, preset: dict, preset_name: str, results: Path, paper: Path = presets.PAPER) -> dict[str, str]:
+    """The table `name` (of `TABLES`) as `<name>.csv` and `<name>.md`: file name → text.
 
     What has no finished run of this preset says "not run". Raises UserError for a damaged record.
     """
+    study = Study(preset, results)
+    table = TABLES[name](study, paper)
+    text = pd.DataFrame(table.markdown).to_markdown(headers=table.headers, index=False, disable_numparse=True)
+    notes = _notes(study, table) + (_profile_notes(study) if name == "imagenet" else [])
+    lines = [f"## {table.title} (preset `{preset_name}`)", "", text, "", *(f"- {note}" for note in notes)]
+    return {f"{name}.csv": pd.DataFrame(table.csv).to_csv(index=False), f"{name}.md": "\n".join(lines) + "\n"}
+
+
+def write_tables(which: list[str], preset: dict, preset_name: str, results: Path, paper: Path = presets.PAPER) -> None:
+    """Writes what `render` says of each table in `which` under `results/tables`."""
     for name in which:
-        study = Study(preset, results)
-        table = TABLES[name](study, paper)
-        text = pd.DataFrame(table.markdown).to_markdown(headers=table.headers, index=False, disable_numparse=True)
-        notes = _notes(study, table) + (_profile_notes(study) if name == "imagenet" else [])
-        lines = [f"## {table.title} (preset `{preset_name}`)", "", text, "", *(f"- {note}" for note in notes)]
-        write_text(results / "tables" / f"{name}.csv", pd.DataFrame(table.csv).to_csv(index=False))
-        write_text(results / "tables" / f"{name}.md", "\n".join(lines) + "\n")
+        for file, text in render(name, preset, preset_name, results, paper).items():
+            write_text(results / "tables" / file, text)
 
 
 def _notes(study: Study, table: Table) -> list[str]:

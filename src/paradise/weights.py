@@ -10,10 +10,11 @@ from paradise.errors import UserError
 from paradise.files import replacing
 
 
-def save_weights(model: nn.Module, path: Path) -> None:
+def save_weights(model: nn.Module, path: Path, **metadata: str) -> None:
+    """Writes the state of `model` and, into the file's header, `metadata`."""
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     with replacing(path) as temporary:
-        temporary.write_bytes(save(state))
+        temporary.write_bytes(save(state, metadata))
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

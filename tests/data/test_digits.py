@@ -53,5 +53,5 @@ def test_files_of_others_are_not_deleted(tmp_path):
 def test_the_manifest_is_plain_csv(digits):
     with (digits / "manifest.csv").open() as file:
         lines = list(csv.reader(file))
-    assert lines[0] == ["split", "path", "label"]
+    assert lines[0] == ["split", "path", "label", "sha256"]
     assert len(lines) == 1 + 160

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from paradise.causes import code
 from paradise.data.dali import training_loader
 from paradise.data.manifest import read_manifest
 from paradise.errors import UserError
@@ -55,12 +56,12 @@ def test_the_record_says_what_was_run(preset, folders):
     assert sorted(path.name for path in folder.iterdir()) == ["log.csv", "run.json", "weights.safetensors"]
     run = json.loads((folder / "run.json").read_text())
     assert (run["row"], run["preset"], run["seed"], run["recipe"]) == ("resnet18", "test", 3, preset["training"])
-    assert run["weights_sha256"] == sha256(folder / "weights.safetensors")
+    assert run["files"] == {name: sha256(folder / name) for name in ("weights.safetensors", "log.csv")}
     assert run["data"]["manifest_sha256"] == sha256(f"{preset['data']['folder']}/manifest.csv")
     assert run["versions"]["torch"] == torch.__version__
     assert run["machine"]["processor"] == processor()
     assert run["machine"]["threads"] == 1
-    assert run["commit"] == commit()
+    assert (run["commit"], run["code"]) == (commit(), code("train"))
     assert run["seconds"] > 0
     with (folder / "log.csv").open() as file:
         lines = list(csv.DictReader(file))

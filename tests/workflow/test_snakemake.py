@@ -58,7 +58,8 @@ def test_everything_lies_where_the_snakefile_says(finished):
     results = finished / "results" / "smoke"
     for row in ROWS:
         assert {path.name for path in (results / row / "seed0").iterdir()} == {
-            "weights.safetensors", "log.csv", "run.json", "fused.safetensors", "metrics.json", "predictions.csv",
+            "weights.safetensors", "log.csv", "run.json", "fused.safetensors",
+            "evaluation.json", "metrics.json", "predictions.csv",
         }  # fmt: skip
         assert "epoch 1/1" in (results / "logs" / "train" / f"{row}-seed0.log").read_text()
         assert (results / "benchmarks" / "train" / f"{row}-seed0.tsv").read_text().startswith("s\t")
@@ -74,7 +75,7 @@ def test_tables_hold_the_measured_rows_and_call_the_others_not_run(finished):
     measured = {row for row, line in lines.items() if line["top1_measured"] != "not run"}
     assert measured == {"resnet18", "pd_b_resnet18"}
     for row in measured:
-        metrics = json.loads((results / row / "seed0" / "metrics.json").read_text())
+        metrics = json.loads((results / row / "seed0" / "evaluation.json").read_text())
         assert float(lines[row]["top1_measured"]) == metrics["fused"]["top1"]
         assert metrics["images"] == 160
     latency = json.loads((results / "profile" / "latency.json").read_text())["rows"]["pd_b_resnet18"]

@@ -1,11 +1,12 @@
 rule evaluate:
     message: "Evaluating {wildcards.row}, seed {wildcards.seed}, trained and fused"
     input:
-        f"{DATA}/manifest.csv",
+        ancient(f"{DATA}/manifest.csv"),
         f"{RUN}/run.json",
         f"{RUN}/weights.safetensors",
         f"{RUN}/fused.safetensors",
     output:
+        f"{RUN}/evaluation.json",
         f"{RUN}/metrics.json",
         f"{RUN}/predictions.csv",
     log: f"{RESULTS}/logs/evaluate/{{row}}-seed{{seed}}.log",

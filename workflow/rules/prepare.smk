@@ -1,6 +1,8 @@
 rule prepare:
     message: "Preparing the images in {DATA}"
-    output: f"{DATA}/manifest.csv",
+    output:
+        f"{DATA}/manifest.csv",
+        f"{DATA}/prepared.json",
     log: f"{RESULTS}/logs/prepare.log",
     benchmark: f"{RESULTS}/benchmarks/prepare.tsv"
     threads: 1

@@ -1,6 +1,6 @@
 MEASURED = {
-    "imagenet": runs(IMAGENET, "metrics.json") + [f"{RESULTS}/profile/complexity.json", f"{RESULTS}/profile/latency.json"],
-    "ablation": runs(ABLATION, "metrics.json"),
+    "imagenet": runs(IMAGENET, "evaluation.json") + [f"{RESULTS}/profile/complexity.json", f"{RESULTS}/profile/latency.json"],
+    "ablation": runs(ABLATION, "evaluation.json"),
 }
 TABLES = {table: multiext(f"{RESULTS}/tables/{table}", ".md", ".csv") for table in MEASURED}
 

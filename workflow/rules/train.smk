@@ -1,6 +1,7 @@
 rule train:
     message: "Training {wildcards.row}, seed {wildcards.seed}"
-    input: f"{DATA}/manifest.csv",
+    # Preparing the same data again is no reason to train again; other data are other settings.
+    input: ancient(f"{DATA}/manifest.csv"),
     output:
         f"{RUN}/weights.safetensors",
         f"{RUN}/log.csv",
@@ -18,3 +19,15 @@ rule train:
     shell:
         "paradise train {wildcards.row} --seed {wildcards.seed} --preset {PRESET} --threads {threads}"
         " --output {RESULTS}/{wildcards.row}/seed{wildcards.seed} 2>&1 | tee {log}"
+
+
+# What DVC compares row by row: a preset says it for many rows at once.
+rule recipes:
+    message: "Writing what each row is trained with"
+    input: PRESET,
+    output: f"{RESULTS}/recipes.json",
+    log: f"{RESULTS}/logs/recipes.log",
+    threads: 1
+    resources: mem_mb=500, runtime=5,
+    shell:
+        "paradise recipes --preset {PRESET} 2>&1 | tee {log}"

@@ -1,5 +1,6 @@
-"""A data set is a folder `<split>/<class>/<image>` with a `manifest.csv` that lists every image: split, path, label.
+"""A data set is a folder `<split>/<class>/<image>` with a `manifest.csv` of every image: split, path, label, SHA-256.
 
+`prepared.json` says what it was made from.
 The manifest is written last: where it is, the folder is complete.
 """
 
@@ -16,6 +17,7 @@ class Split:
     folder: Path
     paths: list[str]  # relative to folder
     labels: list[int]
+    hashes: list[str]
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -34,8 +36,8 @@ class Manifest:
 
 def write_manifest(folder: Path, splits: dict[str, list[tuple[str, int]]]) -> None:
     """`splits`: for "train" and "val", the (path relative to `folder`, label) of every image."""
-    lines = ((split, *image) for split, images in splits.items() for image in images)
-    write_csv(folder / "manifest.csv", ["split", "path", "label"], lines)
+    lines = ((split, path, label, sha256(folder / path)) for split, images in splits.items() for path, label in images)
+    write_csv(folder / "manifest.csv", ["split", "path", "label", "sha256"], lines)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -51,6 +53,7 @@ def read_manifest(folder: Path) -> Manifest:
         images = [line for line in lines if line["split"] == name]
         if not images:
             raise UserError(f"{path} lists no images for '{name}'; delete it and run `paradise prepare` again")
-        splits[name] = Split(Path(folder), [line["path"] for line in images], [int(line["label"]) for line in images])
+        columns = {key: [line[key] for line in images] for key in ("path", "label", "sha256")}
+        splits[name] = Split(Path(folder), columns["path"], list(map(int, columns["label"])), columns["sha256"])
     num_classes = max(int(line["label"]) for line in lines) + 1
     return Manifest(sha256(path), num_classes, **splits)

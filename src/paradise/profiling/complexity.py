@@ -84,4 +84,6 @@ def profile(name: str) -> dict[str, int]:
 
 def write_complexity(names: list[str], output) -> None:
     """The `profile` of each model into `output`, JSON."""
-    write_json(output, {"rows": {name: profile(name) for name in names}} | provenance(torch.device("cpu")))
+    write_json(
+        output, {"rows": {name: profile(name) for name in names}} | provenance("complexity", torch.device("cpu"))
+    )

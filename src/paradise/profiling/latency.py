@@ -40,6 +40,7 @@ def time_rounds(models: dict[str, torch.nn.Module], x: torch.Tensor, rounds: int
 def write_latency(names: list[str], rounds: int, threads: int, output: Path) -> None:
     """Each model's median and quartiles (ms), and its median ÷ that of the plain ResNet of its depth, as JSON."""
     torch.set_num_threads(threads)
+    record = provenance("latency", torch.device("cpu"))
     timed = dict.fromkeys([*names, *map(plain_of, names)])
     models = {name: fuse(create_model(name)).to(memory_format=torch.channels_last) for name in timed}
     x = torch.randn(1, 3, IMAGE_SIZE, IMAGE_SIZE).contiguous(memory_format=torch.channels_last)
@@ -53,4 +54,4 @@ def write_latency(names: list[str], rounds: int, threads: int, output: Path) -> 
             "quartiles_ms": [lower, upper],
             "ratio": medians[name] / medians[plain_of(name)],
         }
-    write_json(output, {"rounds": rounds, "rows": rows} | provenance(torch.device("cpu")))
+    write_json(output, {"rounds": rounds, "rows": rows} | record)

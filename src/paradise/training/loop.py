@@ -9,11 +9,12 @@ from torch import nn
 
 from paradise import preset as presets
 from paradise.accuracy import count_hits
+from paradise.causes import hashes
 from paradise.data.dali import evaluation_loader, training_loader
-from paradise.data.manifest import read_manifest
+from paradise.data.prepare import prepared
 from paradise.device import pick_device, pick_precision
 from paradise.errors import UserError
-from paradise.files import sha256, write_csv, write_json
+from paradise.files import write_csv, write_json
 from paradise.models import create_model
 from paradise.names import parse_row
 from paradise.progress import reporting
@@ -30,13 +31,15 @@ def train(row: str, preset: dict, preset_name: str, seed: int, threads: int, out
     """
     name, branches = parse_row(row)
     recipe, data = presets.recipe(preset, row), preset["data"]
-    manifest = read_manifest(Path(data["folder"]))
+    manifest = prepared(data)
     device = pick_device()
     precision = pick_precision(recipe["precision"], device)
 
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(device.type == "cpu")
+    # Before the work: the files may be edited while it lasts.
+    record = provenance("train", device)
     model = create_model(name, manifest.num_classes, branches).to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
         model.parameters(), recipe["learning_rate"], momentum=recipe["momentum"], weight_decay=recipe["weight_decay"]
@@ -92,8 +95,7 @@ def train(row: str, preset: dict, preset_name: str, seed: int, threads: int, out
                 f"validation {top1 / len(manifest.val):.1%}, {trained / seconds:.0f} images/s"
             )
 
-    weights = output / "weights.safetensors"
-    save_weights(model, weights)
+    save_weights(model, output / "weights.safetensors")
     write_csv(output / "log.csv", epochs[0], (line.values() for line in epochs))
     best = max(epochs, key=lambda line: line["val_top1"])
     write_json(
@@ -106,11 +108,11 @@ def train(row: str, preset: dict, preset_name: str, seed: int, threads: int, out
             "recipe": recipe,
             "precision": str(precision).removeprefix("torch."),
             "data": data | {"manifest_sha256": manifest.sha256, "train": len(manifest.train), "val": len(manifest.val)},
-            "weights_sha256": sha256(weights),
+            "files": hashes(output, "weights.safetensors", "log.csv"),
             "best": {"epoch": best["epoch"], "val_top1": best["val_top1"], "val_top5": best["val_top5"]},
             "seconds": time.monotonic() - started,
         }
-        | provenance(device),
+        | record,
     )
 
 

@@ -1,0 +1,51 @@
+"""What a result was made from: the settings and the code that decide what a step writes.
+
+Every record names its causes, so that a result can be told from one that today's preset and code would make.
+`dvc.yaml` lists the same causes as the dependencies of its stages. No torch here.
+"""
+
+import hashlib
+from pathlib import Path
+
+from paradise import preset as presets
+from paradise.files import sha256, write_json
+
+MODEL = ("block.py", "attention.py", "resnet.py", "models.py")
+CODE = {
+    "prepare": ("data/digits.py", "data/manifest.py", "data/prepare.py"),
+    "train": (*MODEL, "data/dali.py", "training/loop.py", "training/schedule.py"),
+    "fuse": (*MODEL, "fusion.py"),
+    "evaluate": (*MODEL, "fusion.py", "data/dali.py", "evaluate.py", "accuracy.py"),
+    "complexity": (*MODEL, "fusion.py", "profiling/complexity.py"),
+    "latency": (*MODEL, "fusion.py", "profiling/latency.py"),
+}
+
+
+def code(step: str) -> str:
+    """One hash over the files of this package that decide what `step` writes."""
+    digest = hashlib.sha256()
+    for name in CODE[step]:
+        digest.update((Path(__file__).parent / name).read_bytes())
+    return digest.hexdigest()
+
+
+def hashes(folder: Path, *names: str) -> dict[str, str]:
+    """The SHA-256 of files in `folder`, by name."""
+    return {name: sha256(folder / name) for name in names}
+
+
+def other_settings(run: dict, preset: dict) -> str | None:
+    """What of the record `run` is not as `preset` has it now, in words; None where it is a run of this preset."""
+    recipe = presets.recipe(preset, run["row"])
+    changed = [key for key in recipe | run["recipe"] if recipe.get(key) != run["recipe"].get(key)]
+    changed += [f"data.{key}" for key, value in preset["data"].items() if run["data"].get(key) != value]
+    manifest = Path(preset["data"]["folder"], "manifest.csv")
+    if manifest.exists() and sha256(manifest) != run["data"]["manifest_sha256"]:
+        changed.append(str(manifest))
+    return f"{', '.join(changed)} changed" if changed else None
+
+
+def write_recipes(preset: dict, results: Path) -> None:
+    """Writes `recipes.json`, each row's recipe, into `results`."""
+    recipes = {row: presets.recipe(preset, row) for row in presets.rows(preset)}
+    write_json(results / "recipes.json", recipes)
