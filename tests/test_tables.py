@@ -2,8 +2,10 @@
 
 import csv
 import json
+import re
 import shutil
 import statistics
+from pathlib import Path
 
 import pytest
 from conftest import PAPER, REPOSITORY, ROWS
@@ -18,7 +20,9 @@ MACHINE = {"processor": "Example CPU", "instructions": "AVX2", "threads": 1, "gp
 @pytest.fixture
 def preset(monkeypatch):
     monkeypatch.chdir(REPOSITORY)
-    return presets.load(REPOSITORY / "config" / "digits.yaml")
+    preset = presets.load(REPOSITORY / "config" / "digits.yaml")
+    preset["data"]["folder"] = "nowhere"
+    return preset
 
 
 @pytest.fixture
@@ -118,8 +122,33 @@ def test_every_number_leads_to_its_run(results, preset):
     lines, cells, _ = tables(results, preset)["imagenet"]
     for line, row in zip(lines, cells[1:]):
         assert line["runs"] == str(results / line["row"] / "seed0" / "run.json")
-        link = row[-1].partition("(")[2].rstrip(")")
-        assert (results / "tables" / link).resolve() == (results / line["row"] / "seed0" / "run.json").resolve()
+        folder = results / line["row"] / "seed0"
+        links = dict(re.findall(r"\[(\w+)\]\(([^)]+)\)", row[-1]))
+        assert {name: (results / "tables" / link).resolve() for name, link in links.items()} == {
+            "log": (folder / "log.csv").resolve(),
+            "record": (folder / "run.json").resolve(),
+        }
+        assert row[-1].endswith(f"`dvc pull {folder}/weights.safetensors`")
+
+
+def test_a_checkpoint_of_others_has_a_line_of_its_own(results, preset):
+    preset["checkpoints"] = {"pd_b_resnet18": "theirs.pth.tar"}
+    write_run(results, preset, "pd_b_resnet18", 0, hits=350)
+    folder = Path(shutil.copytree(results / "pd_b_resnet18" / "seed0", results / "pd_b_resnet18" / "imported"))
+    run = json.loads((folder / "run.json").read_text())
+    del run["best"]
+    write(folder / "run.json", run | {"checkpoint": {}, "source": "authors' checkpoint", "recipe": {"batch_size": 9}})
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    evaluation["fused"]["top1"] = 72.0
+    write(folder / "evaluation.json", evaluation)
+    lines, cells, _ = tables(results, preset)["imagenet"]
+    ours, theirs = (line for line in lines if line["row"] == "pd_b_resnet18")
+    assert (ours["model"], theirs["model"]) == ("PD-B-ResNet18", "PD-B-ResNet18 (authors' checkpoint)")
+    assert float(ours["top1_measured"]) == 100 * 350 / 360
+    assert float(theirs["top1_measured"]) == 72
+    assert theirs["latency_ratio_measured"] == ours["latency_ratio_measured"]
+    assert len(lines) == 13
+    assert "log.csv" not in cells[1 + lines.index(theirs)][-1]
 
 
 def test_the_notes_say_what_was_measured_and_where(results, preset):
@@ -181,7 +210,7 @@ def test_a_run_of_other_settings_or_weights_does_not_count(results, preset, chan
         write(path, record)
     _, cells, text = tables(results, preset)["imagenet"]
     assert cells[1][1] == "not run"
-    assert "run with other settings than the preset's now: resnet18 seed 0." in text
+    assert "run with other settings than the preset's now: resnet18 seed0." in text
 
 
 @pytest.mark.parametrize("name", ["run.json", "evaluation.json"])

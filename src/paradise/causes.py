@@ -13,6 +13,7 @@ from paradise.files import sha256, write_json
 MODEL = ("block.py", "attention.py", "resnet.py", "models.py")
 CODE = {
     "prepare": ("data/digits.py", "data/manifest.py", "data/prepare.py"),
+    "import": (*MODEL, "checkpoints.py"),
     "train": (*MODEL, "data/dali.py", "training/loop.py", "training/schedule.py"),
     "fuse": (*MODEL, "fusion.py"),
     "evaluate": (*MODEL, "fusion.py", "data/dali.py", "evaluate.py", "accuracy.py"),
@@ -36,11 +37,12 @@ def hashes(folder: Path, *names: str) -> dict[str, str]:
 
 def other_settings(run: dict, preset: dict) -> str | None:
     """What of the record `run` is not as `preset` has it now, in words; None where it is a run of this preset."""
-    recipe = presets.recipe(preset, run["row"])
-    changed = [key for key in recipe | run["recipe"] if recipe.get(key) != run["recipe"].get(key)]
+    # A checkpoint of others has no recipe of ours.
+    wanted = run["recipe"] if "checkpoint" in run else presets.recipe(preset, run["row"])
+    changed = [key for key in wanted | run["recipe"] if wanted.get(key) != run["recipe"].get(key)]
     changed += [f"data.{key}" for key, value in preset["data"].items() if run["data"].get(key) != value]
     manifest = Path(preset["data"]["folder"], "manifest.csv")
-    if manifest.exists() and sha256(manifest) != run["data"]["manifest_sha256"]:
+    if "checkpoint" not in run and manifest.exists() and sha256(manifest) != run["data"]["manifest_sha256"]:
         changed.append(str(manifest))
     return f"{', '.join(changed)} changed" if changed else None
 

@@ -59,6 +59,21 @@ def recipes(preset: Preset = DIGITS):
 
 
 @app.command()
+def import_checkpoint(
+    file: Annotated[Path, typer.Argument(help="The authors' .pth.tar, or ResNet weights in torchvision's format.")],
+    model: Annotated[str, typer.Option(help="The row that it is of, such as pd_b_resnet18.")],
+    preset: Preset = DIGITS,
+    output: Annotated[Path | None, typer.Option(help="Folder; results/PRESET/MODEL/imported by default.")] = None,
+):
+    """Turn a checkpoint of others into a run of the preset: weights.safetensors, run.json."""
+    settings = presets.load(preset)
+    presets.parse_row(model)
+    from paradise.checkpoints import import_checkpoint
+
+    import_checkpoint(file, model, settings, preset.stem, output or Path("results", preset.stem, model, "imported"))
+
+
+@app.command()
 def fuse(folder: Folder):
     """Fuse the trained weights of a folder: fused.safetensors."""
     from paradise.runs import write_fused

@@ -32,12 +32,18 @@ def evaluate(folder: Path, threads: int) -> None:
         for form, model in (("trained", trained_model(folder)), ("fused", fused_model(folder)))
     }
     manifest = prepared(run["data"])
-    if manifest.sha256 != run["data"]["manifest_sha256"]:
+    if run["num_classes"] != manifest.num_classes:
+        raise UserError(
+            f"{folder} has weights for {run['num_classes']} classes, {run['data']['folder']} images of "
+            f"{manifest.num_classes}; evaluate it with the preset of its data"
+        )
+    # A checkpoint of others does not say what it was trained on.
+    if manifest.sha256 != run["data"].get("manifest_sha256", manifest.sha256):
         raise UserError(f"{run['data']['folder']} is not the data that {folder} was trained on; prepare or train again")
     loader = evaluation_loader(manifest.val, run["data"], run["recipe"]["batch_size"], threads, device)
 
     labels, best, largest, difference = [], {form: [] for form in models}, 0.0, 0.0
-    with reporting(f"{run['row']} seed {run['seed']}: evaluation", len(loader)) as report:
+    with reporting(f"{run['row']} {folder.name}: evaluation", len(loader)) as report:
         for x, batch_labels in loader:
             logits = {form: model(x) for form, model in models.items()}
             labels += batch_labels.tolist()
@@ -76,6 +82,7 @@ def evaluate(folder: Path, threads: int) -> None:
     write_json(
         folder / "evaluation.json",
         {"row": run["row"], "preset": run["preset"], "seed": run["seed"], "images": len(labels)}
+        | {"manifest_sha256": manifest.sha256}
         | accuracy
         | {"logits": {"largest": largest, "difference": difference, "relative": difference / largest}}
         | {"files": hashes(folder, *names)}

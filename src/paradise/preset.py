@@ -8,7 +8,7 @@ import jsonschema
 import yaml
 
 from paradise.errors import UserError, nearest
-from paradise.names import all_rows, parse_row
+from paradise.names import all_rows, list_models, parse_row
 
 SCHEMA = Path(__file__).with_name("preset.schema.json")
 PAPER = Path("data/paper")
@@ -38,6 +38,10 @@ def check(preset, path: Path) -> None:
         _check_sizes(preset["data"])
         for row in rows(preset):
             parse_row(row)
+        for row in preset.get("checkpoints", {}):
+            models = [model for model in list_models() if model in rows(preset)]
+            if row not in models:
+                raise UserError(f"checkpoints: '{row}' is none of the preset's models{nearest(row, models)}")
         for pattern in preset.get("overrides", {}):
             if not fnmatch.filter(rows(preset), pattern):
                 raise UserError(f"overrides: '{pattern}' matches no row{nearest(pattern, rows(preset))}")

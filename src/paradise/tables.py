@@ -30,12 +30,17 @@ class Study:
     def runs(self, row: str) -> list[dict]:
         """The evaluated runs of `row`, one for each seed that counts: its evaluation, with its run record as `run`."""
         if row not in self._runs:
-            runs = [self._run(row, seed) for seed in self.preset["seeds"]]
+            runs = [self._run(row, f"seed{seed}") for seed in self.preset["seeds"]]
             self._runs[row] = [run for run in runs if run is not None]
         return self._runs[row]
 
-    def _run(self, row: str, seed: int) -> dict | None:
-        folder = self.results / row / f"seed{seed}"
+    def imported(self, row: str) -> list[dict]:
+        """The evaluated checkpoint of others for `row`, as `runs` has those trained here; one or none."""
+        run = self._run(row, "imported") if row in self.preset.get("checkpoints", {}) else None
+        return [run] if run is not None else []
+
+    def _run(self, row: str, name: str) -> dict | None:
+        folder = self.results / row / name
         metrics, run = _read(folder / "evaluation.json"), _read(folder / "run.json")
         if metrics is None or run is None:
             return None
@@ -51,7 +56,7 @@ class Study:
             ) from None
         if not current:
             # A number of another training than this preset's must not stand in its table.
-            self.stale.append(f"{row} seed {seed}")
+            self.stale.append(f"{row} {name}")
             return None
         return metrics
 
@@ -110,28 +115,31 @@ class Table:
 def imagenet(study: Study, paper: Path) -> Table:
     """The paper's first table. Accuracy is of the fused network."""
     titles = "Top-1 %", "Top-5 %", "FLOPs G", "Params M", "Latency ms", "÷ ResNet"
-    headers = ["Model", *_triples(titles), "MACs G", "Stored M", "Runs"]
+    headers = ["Model", *_triples(titles), "MACs G", "Stored M", "Download"]
     table = Table("Table 1: classification, complexity and CPU latency", headers)
     lines = dict(imagenet_rows(paper))
     for row, line in lines.items():
         counted, timed = study.complexity["rows"].get(row), study.latency["rows"].get(row)
         ratio = float(line["latency_cpu_ms"]) / float(lines[plain_of(row)]["latency_cpu_ms"])
-        quantities = [
-            _accuracy(study, row, "top1", "top1", line["top1"]),
-            _accuracy(study, row, "top5", "top5", line["top5"]),
+        profiled = [
             Quantity("flops_g", [counted["flops"] / 1e9] if counted else [], line["flops_g"], 3),
             Quantity("params_m", [counted["params"] / 1e6] if counted else [], line["params_m"], 3),
             Quantity("latency_cpu_ms", [timed["median_ms"]] if timed else [], line["latency_cpu_ms"], 1),
             Quantity("latency_ratio", [timed["ratio"]] if timed else [], f"{ratio:.3f}", 3),
         ]
         macs, stored = (counted["macs"] / 1e9, counted["deploy_params"] / 1e6) if counted else (NOT_RUN, NOT_RUN)
-        csv = {"model": line["model"], "row": row}
-        for quantity in quantities:
-            csv |= quantity.csv()
-        csv |= {"macs_g": macs, "deploy_params_m": stored} | _provenance(study, row)
-        extra = [f"{value:.3f}" if counted else value for value in (macs, stored)]
-        cells = [cell for quantity in quantities for cell in quantity.markdown()]
-        table.add([row], csv, [line["model"], *cells, *extra, _links(study, row)])
+        for model, runs in (
+            (line["model"], study.runs(row)),
+            *((f"{line['model']} ({run['run']['source']})", [run]) for run in study.imported(row)),
+        ):
+            quantities = [_accuracy(runs, key, key, line[key]) for key in ("top1", "top5")] + profiled
+            csv = {"model": model, "row": row}
+            for quantity in quantities:
+                csv |= quantity.csv()
+            csv |= {"macs_g": macs, "deploy_params_m": stored} | _provenance(runs)
+            extra = [f"{value:.3f}" if counted else value for value in (macs, stored)]
+            cells = [cell for quantity in quantities for cell in quantity.markdown()]
+            table.add([row], csv, [model, *cells, *extra, _downloads(runs)])
     return table
 
 
@@ -139,7 +147,7 @@ def ablation(study: Study, paper: Path) -> Table:
     """The paper's second table. Its first row has one branch, and so nothing to gate."""
     branches = "standard1", "standard2", "group", "skeleton"
     titles = "PD-A top-1 %", "PD-A top-5 %", "PD-B top-1 %", "PD-B top-5 %"
-    headers = [*(branch.capitalize() for branch in branches), *_triples(titles), "Runs"]
+    headers = [*(branch.capitalize() for branch in branches), *_triples(titles), "Download"]
     table = Table("Table 2: the branches, on ResNet18", headers)
     for summed, gated, line in ablation_rows(paper):
         csv = {branch: line[branch] for branch in branches}
@@ -149,12 +157,12 @@ def ablation(study: Study, paper: Path) -> Table:
                 markdown += ["–"] * 6
                 continue
             for key in ("top1", "top5"):
-                quantity = _accuracy(study, row, f"{kind}_{key}", key, line[f"{kind}_{key}"])
+                quantity = _accuracy(study.runs(row), f"{kind}_{key}", key, line[f"{kind}_{key}"])
                 csv |= quantity.csv()
                 markdown += quantity.markdown()
-            csv |= {f"{kind}_{key}": value for key, value in _provenance(study, row).items()}
+            csv |= {f"{kind}_{key}": value for key, value in _provenance(study.runs(row)).items()}
         rows = [row for row in (summed, gated) if row]
-        table.add(rows, csv, [*markdown, " / ".join(_links(study, row) for row in rows)])
+        table.add(rows, csv, [*markdown, "<br>".join(_downloads(study.runs(row)) for row in rows)])
     return table
 
 
@@ -232,26 +240,32 @@ def _read(path: Path) -> dict | None:
         raise UserError(f"{path} is damaged ({error}); delete it and run snakemake") from None
 
 
-def _accuracy(study: Study, row: str, key: str, metric: str, published: str) -> Quantity:
-    return Quantity(key, [run["fused"][metric] for run in study.runs(row)], published, 2)
+def _accuracy(runs: list[dict], key: str, metric: str, published: str) -> Quantity:
+    return Quantity(key, [run["fused"][metric] for run in runs], published, 2)
 
 
 def _triples(titles) -> list[str]:
     return [header for title in titles for header in (f"**{title}**", "paper", "Δ")]
 
 
-def _provenance(study: Study, row: str) -> dict:
+def _provenance(runs: list[dict]) -> dict:
     """CSV cells that lead from a line to the runs behind it."""
-    runs = study.runs(row)
+    best = [run["run"]["best"]["val_top1"] for run in runs if "best" in run["run"]]
     return {
-        "top1_best_epoch": statistics.fmean(run["run"]["best"]["val_top1"] for run in runs) if runs else NOT_RUN,
+        "top1_best_epoch": statistics.fmean(best) if best else NOT_RUN,
         "runs": " ".join(str(run["folder"] / "run.json") for run in runs) or NOT_RUN,
     }
 
 
-def _links(study: Study, row: str) -> str:
-    links = [f"[{run['folder'].name}](../{row}/{run['folder'].name}/run.json)" for run in study.runs(row)]
-    return " ".join(links) or NOT_RUN
+def _downloads(runs: list[dict]) -> str:
+    """Links to each run's log and record, beside the tables' folder, and how to fetch its weights."""
+    cells = []
+    for run in runs:
+        folder = run["folder"]
+        files = {"log": "log.csv", "record": "run.json"} if "best" in run["run"] else {"record": "run.json"}
+        links = [f"[{name}](../{folder.parent.name}/{folder.name}/{file})" for name, file in files.items()]
+        cells.append(" · ".join([*links, f"`dvc pull {folder}/weights.safetensors`"]))
+    return "<br>".join(cells) or NOT_RUN
 
 
 def _each(values) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import nn
+from torch import Tensor, nn
 
 from paradise.errors import UserError
 from paradise.files import replacing
@@ -28,6 +28,11 @@ def load_weights(model: nn.Module, path: Path) -> None:
         raise UserError(f"no weights at {path}") from None
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is damaged or no safetensors file ({error}); train or fetch it again") from None
+    fit(model, state, path)
+
+
+def fit(model: nn.Module, state: dict[str, Tensor], path: Path) -> None:
+    """Loads `state`, read from `path`, into `model`; raises UserError as `load_weights` does."""
     wanted = model.state_dict()
     missing, unexpected = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
     if missing or unexpected:

@@ -23,8 +23,10 @@ except UserError as error:
     sys.exit(2)
 
 RESULTS = f"results/{PRESET.stem}"
-RUN = f"{RESULTS}/{{row}}/seed{{seed}}"
+# A run is `seed<k>`, trained here, or `imported`, a checkpoint of others.
+RUN = f"{RESULTS}/{{row}}/{{run}}"
 DATA = config["data"]["folder"]
+CHECKPOINTS = config.get("checkpoints", {})
 ROWS = presets.rows(config)
 IMAGENET = [row for row, _ in names.imagenet_rows(presets.PAPER) if row in ROWS]
 ABLATION = [row for pair in names.ablation_rows(presets.PAPER) for row in pair[:2] if row in ROWS]
@@ -32,12 +34,14 @@ ABLATION = [row for pair in names.ablation_rows(presets.PAPER) for row in pair[:
 
 wildcard_constraints:
     row="[a-z0-9_-]+",
+    run="seed[0-9]+|imported",
     seed="[0-9]+",
 
 
 def runs(rows, name):
-    """The file `name` of every seed of `rows`."""
-    return expand(RUN + "/" + name, row=rows, seed=config["seeds"])
+    """The file `name` of every run of `rows`."""
+    trained = expand(f"{RUN}/{name}", row=rows, run=[f"seed{seed}" for seed in config["seeds"]])
+    return trained + expand(f"{RUN}/{name}", row=[row for row in rows if row in CHECKPOINTS], run="imported")
 
 
 def settings(section):

@@ -1,5 +1,5 @@
 rule evaluate:
-    message: "Evaluating {wildcards.row}, seed {wildcards.seed}, trained and fused"
+    message: "Evaluating {wildcards.row}, {wildcards.run}, trained and fused"
     input:
         ancient(f"{DATA}/manifest.csv"),
         f"{RUN}/run.json",
@@ -9,9 +9,9 @@ rule evaluate:
         f"{RUN}/evaluation.json",
         f"{RUN}/metrics.json",
         f"{RUN}/predictions.csv",
-    log: f"{RESULTS}/logs/evaluate/{{row}}-seed{{seed}}.log",
-    benchmark: f"{RESULTS}/benchmarks/evaluate/{{row}}-seed{{seed}}.tsv"
+    log: f"{RESULTS}/logs/evaluate/{{row}}-{{run}}.log",
+    benchmark: f"{RESULTS}/benchmarks/evaluate/{{row}}-{{run}}.tsv"
     threads: 1
     resources: mem_mb=3000, runtime=60,
     shell:
-        "paradise evaluate {RESULTS}/{wildcards.row}/seed{wildcards.seed} --threads {threads} 2>&1 | tee {log}"
+        "paradise evaluate {RESULTS}/{wildcards.row}/{wildcards.run} --threads {threads} 2>&1 | tee {log}"

@@ -1,12 +1,12 @@
 rule fuse:
-    message: "Fusing {wildcards.row}, seed {wildcards.seed}"
+    message: "Fusing {wildcards.row}, {wildcards.run}"
     input:
         f"{RUN}/weights.safetensors",
         f"{RUN}/run.json",
     output: f"{RUN}/fused.safetensors",
-    log: f"{RESULTS}/logs/fuse/{{row}}-seed{{seed}}.log",
-    benchmark: f"{RESULTS}/benchmarks/fuse/{{row}}-seed{{seed}}.tsv"
+    log: f"{RESULTS}/logs/fuse/{{row}}-{{run}}.log",
+    benchmark: f"{RESULTS}/benchmarks/fuse/{{row}}-{{run}}.tsv"
     threads: 1
     resources: mem_mb=2000, runtime=10,
     shell:
-        "paradise fuse {RESULTS}/{wildcards.row}/seed{wildcards.seed} 2>&1 | tee {log}"
+        "paradise fuse {RESULTS}/{wildcards.row}/{wildcards.run} 2>&1 | tee {log}"

@@ -3,9 +3,9 @@ rule train:
     # Preparing the same data again is no reason to train again; other data are other settings.
     input: ancient(f"{DATA}/manifest.csv"),
     output:
-        f"{RUN}/weights.safetensors",
-        f"{RUN}/log.csv",
-        f"{RUN}/run.json",
+        f"{RESULTS}/{{row}}/seed{{seed}}/weights.safetensors",
+        f"{RESULTS}/{{row}}/seed{{seed}}/log.csv",
+        f"{RESULTS}/{{row}}/seed{{seed}}/run.json",
     log: f"{RESULTS}/logs/train/{{row}}-seed{{seed}}.log",
     benchmark: f"{RESULTS}/benchmarks/train/{{row}}-seed{{seed}}.tsv"
     # One thread a job, as many jobs as cores: on small images that is a fifth faster than one job on all cores.
@@ -19,6 +19,22 @@ rule train:
     shell:
         "paradise train {wildcards.row} --seed {wildcards.seed} --preset {PRESET} --threads {threads}"
         " --output {RESULTS}/{wildcards.row}/seed{wildcards.seed} 2>&1 | tee {log}"
+
+
+rule import_checkpoint:
+    message: "Importing the checkpoint of {wildcards.row}"
+    input: lambda wildcards: CHECKPOINTS[wildcards.row],
+    output:
+        f"{RESULTS}/{{row}}/imported/weights.safetensors",
+        f"{RESULTS}/{{row}}/imported/run.json",
+    log: f"{RESULTS}/logs/import_checkpoint/{{row}}.log",
+    benchmark: f"{RESULTS}/benchmarks/import_checkpoint/{{row}}.tsv"
+    threads: 1
+    resources: mem_mb=2000, runtime=10,
+    params: data=settings(config["data"]),
+    shell:
+        "paradise import-checkpoint {input} --model {wildcards.row} --preset {PRESET}"
+        " --output {RESULTS}/{wildcards.row}/imported 2>&1 | tee {log}"
 
 
 # What DVC compares row by row: a preset says it for many rows at once.

@@ -1,0 +1,104 @@
+"""Checkpoints of others as runs of this project: the ParaDise authors' (`.pth.tar`) and torchvision's (`.pth`)."""
+
+import pickle
+import re
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from paradise.causes import hashes
+from paradise.errors import UserError
+from paradise.files import sha256, write_json
+from paradise.models import create_model
+from paradise.names import parse_row
+from paradise.record import provenance
+from paradise.weights import fit, save_weights
+
+# What the authors call the parts of a block, and what they are called here.
+AUTHORS = {
+    "ori_conv": "standard1.conv",
+    "ori_bn": "standard1.bn",
+    "new_conv": "standard2.conv",
+    "new_bn": "standard2.bn",
+    "ac_convbn.ver_conv": "skeleton.vertical.conv",
+    "ac_convbn.ver_bn": "skeleton.vertical.bn",
+    "ac_convbn.hor_conv": "skeleton.horizontal.conv",
+    "ac_convbn.hor_bn": "skeleton.horizontal.bn",
+    "group_conv": "group.conv",
+    "group_bn": "group.bn",
+    "fc.0": "gate.reduce",
+    "fc.2": "gate.expand",
+}
+IN_BLOCK = re.compile(rf"(layer\d\.\d+\.conv\d\.)({'|'.join(map(re.escape, AUTHORS))})\.(\w+)")
+
+
+def import_checkpoint(path: Path, row: str, preset: dict, preset_name: str, output: Path) -> None:
+    """Turns the checkpoint `path` of `row` into `weights.safetensors` and `run.json` in `output`.
+
+    From then on they are fused and evaluated, on the data of `preset`, like weights that were trained here. Raises
+    UserError, having written nothing, where the file is no plain checkpoint (a pickle that wants to run code is not
+    opened) or is not one of this row.
+    """
+    name, branches = parse_row(row)
+    checkpoint = read_checkpoint(path)
+    state = translate(checkpoint.get("state_dict", checkpoint))
+    if not all(isinstance(value, Tensor) for value in state.values()) or "fc.weight" not in state:
+        raise UserError(f"{path} holds no weights of a ResNet (no 'fc.weight')")
+    model = create_model(name, len(state["fc.weight"]), branches)
+    # Weights of the first PyTorch releases do not count batches; nothing here reads that count.
+    counters = {key: value for key, value in model.state_dict().items() if key.endswith("num_batches_tracked")}
+    fit(model, counters | state, path)
+
+    record = provenance("import", torch.device("cpu"))
+    save_weights(model, output / "weights.safetensors")
+    write_json(
+        output / "run.json",
+        {
+            "row": row,
+            "preset": preset_name,
+            "seed": None,
+            "num_classes": model.fc.out_features,
+            "source": "authors' checkpoint" if "state_dict" in checkpoint else "torchvision-format weights",
+            "checkpoint": {"file": path.name, "sha256": sha256(path)}
+            | {key: _plain(checkpoint[key]) for key in ("arch", "epoch", "best_prec1") if key in checkpoint},
+            "recipe": {"batch_size": preset["training"]["batch_size"]},
+            "precision": "float32",
+            "data": preset["data"],
+            "files": hashes(output, "weights.safetensors"),
+        }
+        | record,
+    )
+
+
+def read_checkpoint(path: Path) -> dict:
+    """The dict that torch saved in `path`: tensors and plain values, nothing that runs."""
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"no checkpoint at {path}") from None
+    except pickle.UnpicklingError as error:
+        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
+        reason = f"it wants to call {wanted[1]}" if wanted else "it is damaged or no checkpoint"
+        raise UserError(f"{path} is refused: {reason}; only tensors and plain values are read") from None
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = next(iter(str(error).splitlines()), repr(error))
+        raise UserError(f"{path} is damaged or no checkpoint ({reason})") from None
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict", {}), dict):
+        raise UserError(f"{path} is no checkpoint: it holds no dict of weights")
+    return checkpoint
+
+
+def translate(state: dict) -> dict:
+    """Keys as they are here, without the `module.` of parallel training; floats as float32."""
+    translated = {}
+    for key, value in state.items():
+        key = str(key).removeprefix("module.")
+        if match := IN_BLOCK.fullmatch(key):
+            key = f"{match[1]}{AUTHORS[match[2]]}.{match[3]}"
+        translated[key] = value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
+    return translated
+
+
+def _plain(value):
+    return value.item() if isinstance(value, Tensor) else value
