@@ -26,11 +26,9 @@ from snakemake.persistence.file import FilePersistence
 
 from paradise import preset as presets
 from paradise.causes import code, hashes, other_settings, write_recipes
-from paradise.data.manifest import read_manifest
-from paradise.data.prepare import other_images
+from paradise.data.manifest import other_images, read_manifest
 from paradise.errors import UserError
 from paradise.names import imagenet_rows
-from paradise.runs import read_run
 from paradise.tables import TABLES, render
 
 WEIGHTS = "weights"
@@ -56,7 +54,9 @@ def pull() -> None:
         done = len(study.stages) - len(stale)
         console.print(f"{done} of {len(study.stages)} stages are as recorded")
         if missing:
-            console.print(f"{len(missing)} files are in no remote, {missing[0]} for one: their stages are not done")
+            console.print(f"{len(missing)} files could not be fetched: a remote lacks them or holds them damaged")
+            for path in missing:
+                console.print(f"  {path}")
         absent = [out for out in study.weights() if not out.exists]
         if absent:
             where = "the remote 'weights' is not set" if study.weights_unset else "the remote 'weights' lacks them"
@@ -78,7 +78,8 @@ def push() -> None:
             if reason:
                 refused[name] = reason
             else:
-                study.repo.commit(name, force=True)
+                # Not relinked: a copy from the cache would be newer than what was made of it.
+                study.repo.commit(name, force=True, relink=False)
                 recorded += 1
         console.print(f"{recorded} stages recorded in {LOCK}, {len(study.stages) - recorded - len(refused)} as before")
         _list("not recorded; `snakemake` computes them", refused)
@@ -218,13 +219,13 @@ class Study:
         return None
 
     def _unmade_train(self, folder: Path) -> str | None:
-        run = read_run(folder)
+        run = json.loads((folder / "run.json").read_text())
         return other_settings(run, self.preset) or _other_code(run, "train") or _other_files(run, folder)
 
     def _unmade_fuse(self, folder: Path) -> str | None:
-        with safe_open(folder / "fused.safetensors", "pt") as file:
+        with safe_open(folder / "fused.safetensors", "np") as file:
             made = file.metadata()
-        if made["weights"] != read_run(folder)["files"]["weights.safetensors"]:
+        if made["weights"] != json.loads((folder / "run.json").read_text())["files"]["weights.safetensors"]:
             return "fused from other weights"
         return _other_code(made, "fuse")
 

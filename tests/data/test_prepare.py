@@ -2,8 +2,8 @@ import shutil
 
 import pytest
 
-from paradise.data.manifest import read_manifest
-from paradise.data.prepare import other_images, prepare, prepared
+from paradise.data.manifest import other_images, read_manifest
+from paradise.data.prepare import prepare, prepared
 from paradise.errors import UserError
 
 

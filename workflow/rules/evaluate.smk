@@ -1,7 +1,7 @@
 rule evaluate:
     message: "Evaluating {wildcards.row}, {wildcards.run}, trained and fused"
     input:
-        ancient(f"{DATA}/manifest.csv"),
+        f"{DATA}/manifest.csv",
         f"{RUN}/run.json",
         f"{RUN}/weights.safetensors",
         f"{RUN}/fused.safetensors",

@@ -1,7 +1,6 @@
 rule train:
     message: "Training {wildcards.row}, seed {wildcards.seed}"
-    # Preparing the same data again is no reason to train again; other data are other settings.
-    input: ancient(f"{DATA}/manifest.csv"),
+    input: f"{DATA}/manifest.csv",
     output:
         f"{RESULTS}/{{row}}/seed{{seed}}/weights.safetensors",
         f"{RESULTS}/{{row}}/seed{{seed}}/log.csv",

@@ -57,3 +57,13 @@ def read_manifest(folder: Path) -> Manifest:
         splits[name] = Split(Path(folder), columns["path"], list(map(int, columns["label"])), columns["sha256"])
     num_classes = max(int(line["label"]) for line in lines) + 1
     return Manifest(sha256(path), num_classes, **splits)
+
+
+def other_images(manifest: Manifest) -> list[str]:
+    """Paths of the images that are here and are not those that the manifest lists."""
+    return [
+        path
+        for split in (manifest.train, manifest.val)
+        for path, listed in zip(split.files(), split.hashes)
+        if Path(path).exists() and sha256(path) != listed
+    ]

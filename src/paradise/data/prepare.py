@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from paradise.data.digits import restore_digits, write_digits
-from paradise.data.manifest import Manifest, read_manifest
+from paradise.data.manifest import Manifest, other_images, read_manifest
 from paradise.errors import UserError
-from paradise.files import sha256
 
 
 def prepare(data: dict) -> dict[str, int]:
@@ -27,13 +26,3 @@ def prepared(data: dict) -> Manifest:
     if wrong:
         raise UserError(f"{wrong[0]} is not the image that the manifest lists; run `paradise prepare` again")
     return manifest
-
-
-def other_images(manifest: Manifest) -> list[str]:
-    """Paths of the images that are here and are not those that the manifest lists."""
-    return [
-        path
-        for split in (manifest.train, manifest.val)
-        for path, listed in zip(split.files(), split.hashes)
-        if Path(path).exists() and sha256(path) != listed
-    ]
