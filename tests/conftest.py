@@ -1,5 +1,7 @@
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -108,10 +110,11 @@ def copy_project(folder: Path) -> Path:
 
 
 def run(*command: str, cwd: Path, check: bool = True) -> subprocess.CompletedProcess:
-    """A command in `cwd`, its output in `stdout`; no terminal."""
+    """A command of this environment in `cwd`, with the package that lies there; its output in `stdout`, no terminal."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True,
+        command, cwd=cwd, env=os.environ | {"PATH": path, "PYTHONPATH": str(cwd / "src")},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     assert not check or done.returncode == 0, done.stdout
     return done

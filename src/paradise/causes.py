@@ -5,6 +5,7 @@ Every record names its causes, so that a result can be told from one that today'
 """
 
 import hashlib
+import json
 from pathlib import Path
 
 from paradise import preset as presets
@@ -48,6 +49,8 @@ def other_settings(run: dict, preset: dict) -> str | None:
 
 
 def write_recipes(preset: dict, results: Path) -> None:
-    """Writes `recipes.json`, each row's recipe, into `results`."""
+    """Writes `recipes.json`, each row's recipe, into `results`, unless it says so already."""
     recipes = {row: presets.recipe(preset, row) for row in presets.rows(preset)}
-    write_json(results / "recipes.json", recipes)
+    path = results / "recipes.json"
+    if not path.exists() or json.loads(path.read_text()) != recipes:
+        write_json(path, recipes)

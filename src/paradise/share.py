@@ -31,7 +31,7 @@ from paradise.errors import UserError
 from paradise.names import imagenet_rows
 from paradise.tables import TABLES, render
 
-WEIGHTS = "weights"
+STUDY, WEIGHTS = "study", "weights"  # DVC's remotes
 UNSET = Path(".dvc/weights")  # where the remote `weights` points until a user sets it
 LOCK = Path("dvc.lock")
 
@@ -48,6 +48,8 @@ def pull() -> None:
     """
     with _study() as study:
         missing = study.fetch()
+        if missing and (reason := study.unreachable(STUDY)):
+            raise UserError(f"the remote '{STUDY}' {reason}; nothing was changed")
         study.checkout()
         stale = study.stale()
         study.tell_snakemake(stale)
@@ -59,8 +61,13 @@ def pull() -> None:
                 console.print(f"  {path}")
         absent = [out for out in study.weights() if not out.exists]
         if absent:
-            where = "the remote 'weights' is not set" if study.weights_unset else "the remote 'weights' lacks them"
-            console.print(f"{len(absent)} files of weights stay away: {where}; the tables need none of them")
+            if study.weights_unset:
+                why = "is not set"
+            else:
+                why = study.unreachable(WEIGHTS) or "lacks them or holds them damaged"
+            console.print(
+                f"{len(absent)} files of weights stay away, the tables need none: the remote '{WEIGHTS}' {why}"
+            )
         _list("to be computed again, by `snakemake`", stale)
 
 
@@ -158,6 +165,15 @@ class Study:
                 with suppress(DownloadError):
                     self.repo.fetch([str(out) for out in outs])
         return sorted(str(out) for out in wanted["rest"] if out.changed_cache())
+
+    def unreachable(self, remote: str) -> str | None:
+        """That the remote cannot be read, and why; None where it can, whatever it holds."""
+        place = self.repo.cloud.get_remote(remote)
+        try:
+            place.fs.exists(place.path)
+        except Exception as error:  # whatever its client raises
+            return f"({self.repo.config['remote'][remote]['url']}) cannot be read: {' '.join(str(error).split())}"
+        return None
 
     def checkout(self) -> None:
         """Puts the cache's files into the workspace, but never over changes that the cache does not hold."""

@@ -1,0 +1,389 @@
+"""Sharing a study: real git, DVC and Snakemake processes, in clones of a project whose small study was published."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import boto3
+import pytest
+import yaml
+from conftest import copy_project, run
+
+pytestmark = pytest.mark.slow
+SMOKE = ("--configfile", "config/smoke.yaml")
+ROWS = ("resnet18", "pd_b_resnet18")
+RESULTS = Path("results/smoke")
+STUDY = Path(".dvc/study/files/md5")
+
+
+def sh(project: Path, command: str, check: bool = True) -> str:
+    return run(*command.split(), cwd=project, check=check).stdout
+
+
+def planned(project: Path) -> dict[str, int]:
+    """Rule → number of jobs that Snakemake would run."""
+    table = re.findall(r"^(\w+) +(\d+)$", run("snakemake", "-n", *SMOKE, cwd=project).stdout, flags=re.MULTILINE)
+    return {rule: int(count) for rule, count in table if rule not in ("all", "total")}
+
+
+def commit(project: Path, message: str) -> None:
+    sh(project, "git add --all")
+    sh(project, f"git -c user.name=a -c user.email=a@example.com commit --quiet --message {message}")
+
+
+def change_preset(project: Path, change) -> None:
+    path = project / "config" / "smoke.yaml"
+    preset = yaml.safe_load(path.read_text())
+    change(preset)
+    path.write_text(yaml.safe_dump(preset))
+
+
+def gentler(preset: dict) -> None:
+    """Another learning rate for one of the two rows."""
+    preset["overrides"] = {"pd_b_*": {"learning_rate": 0.004}}
+
+
+def digest(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory) -> Path:
+    """A project whose smoke study, of two rows, was made, recorded, shared and committed."""
+    project = copy_project(tmp_path_factory.mktemp("published"))
+    shutil.rmtree(project / ".dvc" / "study", ignore_errors=True)
+    shutil.rmtree(project / "results", ignore_errors=True)
+    (project / "dvc.lock").unlink(missing_ok=True)
+    change_preset(project, lambda preset: preset.update(rows=list(ROWS)))
+    ignored = project / ".gitignore"
+    ignored.write_text(ignored.read_text().replace("digits", "smoke"))
+    pipeline = project / "dvc.yaml"
+    text = pipeline.read_text().replace("preset: digits", "preset: smoke")
+    text = re.sub(r"    rows:\n(      - .*\n)+", "    rows: [resnet18, pd_b_resnet18]\n", text)
+    kept = [line for line in text.splitlines() if "/seed0/" not in line or any(f"/{row}/" in line for row in ROWS)]
+    pipeline.write_text("\n".join(kept) + "\n")
+    sh(project, "git init --quiet")
+    commit(project, "project")
+    run("snakemake", *SMOKE, cwd=project)
+    output = sh(project, "paradise push")
+    assert "11 stages recorded" in output and "not recorded" not in output
+    assert "the weights stay on this machine" in output
+    commit(project, "study")
+    return project
+
+
+@pytest.fixture
+def clone(published, tmp_path) -> Path:
+    sh(published.parent, f"git clone --quiet {published} {tmp_path / 'clone'}")
+    return tmp_path / "clone"
+
+
+@pytest.fixture
+def project(published, tmp_path) -> Path:
+    """A copy of the published project with its weights, data and Snakemake's records."""
+    return Path(shutil.copytree(published, tmp_path / "project", symlinks=True))
+
+
+def test_recording_runs_and_changes_nothing(published):
+    before = {path: path.stat().st_mtime_ns for path in (published / RESULTS).rglob("*")}
+    output = sh(published, "paradise push")
+    assert "0 stages recorded in dvc.lock, 11 as before" in output
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert planned(published) == {}
+    assert "Data and pipelines are up to date." in sh(published, "dvc status")
+    assert sh(published, "git status --porcelain") == ""
+
+
+def test_a_fresh_clone_has_the_tables_without_training(published, clone):
+    output = sh(clone, "paradise pull")
+    assert output.splitlines() == [
+        "11 of 11 stages are as recorded",
+        "4 files of weights stay away, the tables need none: the remote 'weights' is not set",
+    ]
+    assert not list(clone.rglob("*.safetensors"))
+    assert not list(clone.rglob("*.png"))
+    assert planned(clone) == {}
+    tables = digest(clone / RESULTS / "tables")
+    for path in (clone / RESULTS / "tables").iterdir():
+        path.unlink()
+    done = run("snakemake", "tables", *SMOKE, cwd=clone).stdout
+    assert "2 of 2 steps" in done or "3 of 3 steps" in done
+    assert digest(clone / RESULTS / "tables") == tables == digest(published / RESULTS / "tables")
+    assert sh(clone, "git status --porcelain") == ""
+    assert "11 of 11 stages" in sh(clone, "paradise pull")
+
+
+def test_after_a_pull_a_changed_recipe_trains_its_rows_and_no_others(clone):
+    """The safety property, whether the preset was changed before the pull or after it."""
+    row = {"train": 1, "fuse": 1, "evaluate": 1, "write_table": 2}
+    sh(clone, "paradise pull")
+    change_preset(clone, gentler)
+    assert planned(clone) == row
+    output = sh(clone, "paradise pull")
+    assert "4 to be computed again, by `snakemake`:\n  train@pd_b_resnet18-0: pd_b_resnet18 changed\n" in output
+    assert planned(clone) == row
+    shutil.rmtree(clone / ".snakemake")
+    sh(clone, "paradise pull")
+    assert planned(clone) == row
+
+    kept = (clone / RESULTS / "resnet18" / "seed0" / "run.json").stat().st_mtime_ns
+    run("snakemake", *SMOKE, cwd=clone)
+    assert (clone / RESULTS / "resnet18" / "seed0" / "run.json").stat().st_mtime_ns == kept
+    made = json.loads((clone / RESULTS / "pd_b_resnet18" / "seed0" / "run.json").read_text())
+    assert made["recipe"]["learning_rate"] == 0.004
+    assert planned(clone) == {}
+    output = sh(clone, "paradise push")
+    assert "5 stages recorded in dvc.lock, 6 as before" in output
+    assert "11 of 11 stages" in sh(clone, "paradise pull")
+    assert planned(clone) == {}
+
+
+def test_other_data_make_everything_again(clone):
+    sh(clone, "paradise pull")
+    change_preset(clone, lambda preset: preset["data"].update(per_class=12))
+    everything = {"prepare": 1, "train": 2, "fuse": 2, "evaluate": 2, "write_table": 2}
+    assert planned(clone) == everything
+    assert "train@resnet18-0: data" in sh(clone, "paradise pull")
+    assert planned(clone) == everything
+
+
+def test_a_changed_image_is_named_and_prepared_again(project):
+    path = sorted((project / "data" / "smoke" / "val").rglob("*.png"))[3]
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    output = sh(project, "paradise pull")
+    assert f"prepare: {path.relative_to(project)} is not the image that was prepared" in output
+    assert planned(project)["prepare"] == 1
+    assert "prepare: " in sh(project, "paradise push")
+
+
+@pytest.mark.parametrize(
+    ("name", "stage", "jobs"),
+    [
+        ("metrics.json", "evaluate@resnet18-0", {"evaluate": 1, "write_table": 2}),
+        ("evaluation.json", "evaluate@resnet18-0", {"evaluate": 1, "write_table": 2}),
+        ("log.csv", "train@resnet18-0", {"train": 1, "fuse": 1, "evaluate": 1, "write_table": 2}),
+    ],
+)
+def test_a_hand_edited_file_is_named_kept_and_made_again(project, name, stage, jobs):
+    path = project / RESULTS / "resnet18" / "seed0" / name
+    original = path.read_text()
+    edited = re.sub(r"\d\d", "99", original, count=1)
+    path.write_text(edited)
+    if name != "evaluation.json":
+        assert f"{stage}: {name} changed since" in sh(project, "paradise push")
+    output = sh(project, "paradise pull")
+    assert f"{stage}: {path.relative_to(project)} is modified" in output
+    assert path.read_text() == edited
+    assert planned(project) == jobs
+    run("snakemake", *SMOKE, cwd=project)
+    if name != "evaluation.json":
+        assert path.read_text() == original or "seconds" in original
+    assert planned(project) == {}
+
+
+def test_other_code_is_not_passed_off_as_what_was_run(project):
+    path = project / "src" / "paradise" / "profiling" / "latency.py"
+    path.write_text(path.read_text().replace("WARMUP_ROUNDS = 5", "WARMUP_ROUNDS = 3"))
+    output = sh(project, "paradise push")
+    assert "latency: made by other code than today's" in output
+    assert "latency: src/paradise/profiling/latency.py is modified" in sh(project, "paradise pull")
+    assert planned(project) == {"latency": 1, "write_table": 2}
+
+
+def test_files_of_others_stay(clone):
+    for name in ("notes.txt", "resnet18/seed0/mine.csv", "resnet18/seed7/weights.safetensors"):
+        (clone / RESULTS / name).parent.mkdir(parents=True, exist_ok=True)
+        (clone / RESULTS / name).write_text("mine")
+    assert "11 of 11 stages" in sh(clone, "paradise pull")
+    for name in ("notes.txt", "resnet18/seed0/mine.csv", "resnet18/seed7/weights.safetensors"):
+        assert (clone / RESULTS / name).read_text() == "mine"
+
+
+def test_an_older_commit_comes_back(project):
+    before = digest(project / RESULTS)
+    change_preset(project, gentler)
+    run("snakemake", *SMOKE, cwd=project)
+    sh(project, "paradise push")
+    commit(project, "gentler")
+    assert digest(project / RESULTS) != before
+    sh(project, "git checkout --quiet HEAD~1")
+    output = sh(project, "paradise pull")
+    assert "11 of 11 stages" in output
+    after = digest(project / RESULTS)
+    assert {path: after[path] for path in before if not path.startswith(("logs", "benchmarks"))} == {
+        path: content for path, content in before.items() if not path.startswith(("logs", "benchmarks"))
+    }
+    assert planned(project) == {}
+    sh(project, "git checkout --quiet master")
+    sh(project, "dvc checkout")
+    assert "Data and pipelines are up to date." in sh(project, "dvc status")
+
+
+def test_dvc_runs_what_changed_and_nothing_else(project):
+    assert "Data and pipelines are up to date." in sh(project, "dvc repro")
+    assert "Data and pipelines are up to date." in sh(project, "dvc repro evaluate@resnet18-0")
+    output = sh(project, "dvc exp run --set-param config/smoke.yaml:training.learning_rate=0.003 evaluate@resnet18-0")
+    assert "Ran experiment" in output
+    ran = re.findall(r"Running stage '(.*)'", output)
+    assert ran == ["recipes", "train@resnet18-0", "fuse@resnet18-0", "evaluate@resnet18-0"]
+    made = json.loads((project / RESULTS / "resnet18" / "seed0" / "run.json").read_text())
+    assert made["recipe"]["learning_rate"] == 0.003
+    changed = json.loads(sh(project, "dvc metrics diff --json"))
+    assert list(changed) == ["results/smoke/resnet18/seed0/metrics.json"] or changed == {}
+
+
+def test_metrics_and_plots_say_something(project):
+    shown = sh(project, "dvc metrics show")
+    for row in ROWS:
+        top1 = json.loads((project / RESULTS / row / "seed0" / "metrics.json").read_text())["fused"]["top1"]
+        assert re.search(rf"{row}/seed0/metrics\.json +{top1}", shown)
+    plots = json.loads(sh(project, "dvc plots show --json"))["data"]
+    training, latency = (plots[name][0]["content"] for name in ("training", "accuracy against latency"))
+    assert {point["filename"] for point in training["data"]["values"]} == {f"{row}/seed0/log.csv" for row in ROWS}
+    assert "top-1 accuracy, %" in json.dumps(training)
+    assert [point["model"] for point in latency["data"]["values"]][:2] == ["ResNet18", "SE-ResNet18"]
+    assert "latency at 224×224, batch 1, ms" in json.dumps(latency, ensure_ascii=False)
+
+
+def test_a_remote_with_half_the_objects_gives_the_other_half(clone):
+    lock = yaml.safe_load((clone / "dvc.lock").read_text())
+    outs = lock["stages"]["evaluate@resnet18-0"]["outs"]
+    gone = next(out["md5"] for out in outs if out["path"].endswith("predictions.csv"))
+    (clone / STUDY / gone[:2] / gone[2:]).unlink()
+    output = sh(clone, "paradise pull")
+    assert "1 files could not be fetched" in output
+    assert "  results/smoke/resnet18/seed0/predictions.csv\n" in output
+    assert "evaluate@resnet18-0: results/smoke/resnet18/seed0/predictions.csv is deleted" in output
+    assert (clone / RESULTS / "pd_b_resnet18" / "seed0" / "predictions.csv").exists()
+    assert planned(clone) == {"train": 1, "fuse": 1, "evaluate": 1, "write_table": 2}
+
+
+def test_a_damaged_object_is_not_taken(clone):
+    lock = yaml.safe_load((clone / "dvc.lock").read_text())
+    outs = lock["stages"]["train@resnet18-0"]["outs"]
+    bad = next(out["md5"] for out in outs if out["path"].endswith("run.json"))
+    path = clone / STUDY / bad[:2] / bad[2:]
+    path.chmod(0o644)
+    path.write_text(path.read_text().replace("0.005", "0.006"))
+    output = sh(clone, "paradise pull")
+    assert (
+        "could not be fetched: a remote lacks them or holds them damaged\n  results/smoke/resnet18/seed0/run.json"
+        in output
+    )
+    assert "train@resnet18-0: results/smoke/resnet18/seed0/run.json is deleted" in output
+    assert not (clone / RESULTS / "resnet18" / "seed0" / "run.json").exists()
+
+
+def test_an_unreachable_remote_is_named_and_nothing_lost(clone, monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    sh(clone, "dvc remote modify --local study url s3://nowhere/study")
+    sh(clone, f"dvc remote modify --local study endpointurl http://127.0.0.1:{free_port()}")
+    before = digest(clone / RESULTS)
+    done = run("paradise", "pull", cwd=clone, check=False)
+    assert done.returncode == 2
+    assert done.stdout.splitlines()[-1].startswith("error: the remote 'study' (s3://nowhere/study) cannot be read")
+    assert "Traceback" not in done.stdout
+    assert {path: content for path, content in digest(clone / RESULTS).items() if path in before} == before
+
+
+def test_a_merge_conflict_is_named(clone):
+    lock = clone / "dvc.lock"
+    text = lock.read_text()
+    lock.write_text(f"<<<<<<< ours\n{text}=======\n{text}>>>>>>> theirs\n")
+    for command in ("pull", "push"):
+        done = run("paradise", command, cwd=clone, check=False)
+        assert done.returncode == 2
+        assert done.stdout.strip().startswith("error: dvc.lock has a merge conflict in line 1; take one side")
+    assert lock.read_text().startswith("<<<<<<<")
+
+
+def test_two_pulls_at_once_do_no_harm(clone):
+    command = [str(Path(sys.executable).with_name("paradise")), "pull"]
+    environment = os.environ | {"PYTHONPATH": str(clone / "src")}
+    pulls = [
+        subprocess.Popen(
+            command, cwd=clone, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        for _ in range(2)
+    ]
+    outputs = [pull.communicate(timeout=120)[0] for pull in pulls]
+    assert sorted(pull.returncode for pull in pulls) == [0, 2]
+    assert any(output.startswith("error: another `paradise pull` or `push` is at work here") for output in outputs)
+    assert any("11 of 11 stages" in output for output in outputs)
+    assert planned(clone) == {}
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return listening.getsockname()[1]
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """A bucket on a real S3 API server: (its client, the server's address)."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    port = free_port()
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        for _ in range(200):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        client = boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}")
+        client.create_bucket(Bucket="paradise")
+        yield client, f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def test_weights_go_through_s3_and_a_damaged_one_is_noticed(project, tmp_path, bucket):
+    client, address = bucket
+    sh(project, "dvc remote modify weights url s3://paradise/weights")
+    sh(project, f"dvc remote modify weights endpointurl {address}")
+    commit(project, "remote")
+    output = sh(project, "paradise push")
+    assert "4 files shared" in output and "stay on this machine" not in output
+    objects = client.list_objects_v2(Bucket="paradise")["Contents"]
+    assert len(objects) == 4
+
+    sh(tmp_path, f"git clone --quiet {project} clone")
+    clone = tmp_path / "clone"
+    assert sh(clone, "paradise pull").splitlines() == ["11 of 11 stages are as recorded"]
+    for row in ROWS:
+        for name in ("weights.safetensors", "fused.safetensors"):
+            path = RESULTS / row / "seed0" / name
+            assert (clone / path).read_bytes() == (project / path).read_bytes()
+    assert planned(clone) == {}
+    assert "Data and pipelines are up to date." in sh(clone, "dvc status")
+
+    weights = RESULTS / "resnet18" / "seed0" / "weights.safetensors"
+    lock = yaml.safe_load((project / "dvc.lock").read_text())
+    md5 = next(
+        out["md5"] for out in lock["stages"]["train@resnet18-0"]["outs"] if out["path"] == str(weights)
+    )  # fmt: skip
+    key = next(item["Key"] for item in objects if item["Key"].endswith(md5[2:]))
+    content = bytearray((project / weights).read_bytes())
+    content[len(content) // 2] ^= 1
+    client.put_object(Bucket="paradise", Key=key, Body=bytes(content))
+    sh(tmp_path, f"git clone --quiet {project} other")
+    output = sh(tmp_path / "other", "paradise pull")
+    assert (
+        "1 files of weights stay away, the tables need none: the remote 'weights' lacks them or holds them damaged"
+        in output
+    )
+    assert not (tmp_path / "other" / weights).exists()
+    assert (tmp_path / "other" / RESULTS / "resnet18" / "seed0" / "fused.safetensors").exists()
