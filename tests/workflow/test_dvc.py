@@ -104,7 +104,7 @@ def test_a_fresh_clone_has_the_tables_without_training(published, clone):
     output = sh(clone, "paradise pull")
     assert output.splitlines() == [
         "11 of 11 stages are as recorded",
-        "4 files of weights stay away, the tables need none: the remote 'weights' is not set",
+        "4 files of weights are not here: the remote 'weights' is not set",
     ]
     assert not list(clone.rglob("*.safetensors"))
     assert not list(clone.rglob("*.png"))
@@ -381,9 +381,6 @@ def test_weights_go_through_s3_and_a_damaged_one_is_noticed(project, tmp_path, b
     client.put_object(Bucket="paradise", Key=key, Body=bytes(content))
     sh(tmp_path, f"git clone --quiet {project} other")
     output = sh(tmp_path / "other", "paradise pull")
-    assert (
-        "1 files of weights stay away, the tables need none: the remote 'weights' lacks them or holds them damaged"
-        in output
-    )
+    assert "1 files of weights are not here: the remote 'weights' lacks them or holds them damaged" in output
     assert not (tmp_path / "other" / weights).exists()
     assert (tmp_path / "other" / RESULTS / "resnet18" / "seed0" / "fused.safetensors").exists()
