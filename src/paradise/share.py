@@ -65,9 +65,7 @@ def pull() -> None:
                 why = "is not set"
             else:
                 why = study.unreachable(WEIGHTS) or "lacks them or holds them damaged"
-            console.print(
-                f"{len(absent)} files of weights stay away, the tables need none: the remote '{WEIGHTS}' {why}"
-            )
+            console.print(f"{len(absent)} files of weights are not here: the remote '{WEIGHTS}' {why}")
         _list("to be computed again, by `snakemake`", stale)
 
 
@@ -77,18 +75,16 @@ def push() -> None:
     A stage whose results today's preset or code would not make, or that were changed by hand, is named instead.
     """
     with _study() as study:
-        refused, recorded = {}, 0
+        made, refused = [], {}
         for name, stage in study.stages.items():
-            if not study.changes(stage):
-                continue
-            reason = study.unmade(name)
-            if reason:
-                refused[name] = reason
-            else:
-                # Not relinked: a copy from the cache would be newer than what was made of it.
-                study.repo.commit(name, force=True, relink=False)
-                recorded += 1
-        console.print(f"{recorded} stages recorded in {LOCK}, {len(study.stages) - recorded - len(refused)} as before")
+            if study.changes(stage):
+                if reason := study.unmade(name):
+                    refused[name] = reason
+                else:
+                    made.append(stage)
+        study.record(made)
+        before = len(study.stages) - len(made) - len(refused)
+        console.print(f"{len(made)} stages recorded in {LOCK}, {before} as before")
         _list("not recorded; `snakemake` computes them", refused)
         shared = study.share()
         console.print(f"{shared} files shared; now commit {LOCK} and what else git sees changed")
@@ -155,16 +151,14 @@ class Study:
 
     def fetch(self) -> list[str]:
         """Brings into DVC's cache what the remotes have; returns the paths, weights apart, of what they lack."""
-        wanted = {
-            kind: [out for out in outs if out.use_cache and out.hash_info and out.changed_cache()]
-            for kind, outs in (("weights", self.weights()), ("rest", set(self.outputs()) - set(self.weights())))
-        }
-        for outs in wanted.values():
-            if outs:
+        weights = self.weights()
+        rest = [out for out in self.outputs() if out not in weights]
+        for remote, outs in ((STUDY, rest), (WEIGHTS, weights)):
+            if any(map(_lacking, outs)):
                 # Some of them may fail; which, the cache knows.
                 with suppress(DownloadError):
-                    self.repo.fetch([str(out) for out in outs])
-        return sorted(str(out) for out in wanted["rest"] if out.changed_cache())
+                    self.repo.fetch(remote=remote)
+        return sorted(str(out) for out in rest if _lacking(out))
 
     def unreachable(self, remote: str) -> str | None:
         """That the remote cannot be read, and why; None where it can, whatever it holds."""
@@ -181,14 +175,12 @@ class Study:
         def saved(out: Output) -> bool:
             return self.repo.cache.local.exists(out.get_hash().value)
 
-        targets = [
-            str(out)
-            for out in self.outputs()
-            if out.use_cache and out.hash_info and not out.changed_cache()
-            and (self.state(out) == "deleted" or (self.state(out) == "modified" and saved(out)))
-        ]  # fmt: skip
-        if targets:
-            self.repo.checkout(targets, force=True)
+        with self.repo.lock:
+            for out in self.outputs():
+                state = self.state(out)
+                recorded = out.use_cache and out.hash_info and not _lacking(out)
+                if recorded and (state == "deleted" or (state == "modified" and saved(out))):
+                    out.checkout(force=True)
         self._states.clear()
 
     def tell_snakemake(self, stale: dict[str, str]) -> None:
@@ -269,16 +261,24 @@ class Study:
                     return f"{folder / file} does not show the results as they are"
         return None
 
+    def record(self, made: list[PipelineStage]) -> None:
+        """Writes `made` as they are now into `dvc.lock`, at once: `dvc commit` reads and writes it for each."""
+        with self.repo.lock:
+            for stage in made:
+                stage.save()
+                # Not relinked: a copy from the cache would be newer than what was made of it.
+                stage.commit(relink=False)
+            if made:
+                made[0].dvcfile.dump_stages(made, update_pipeline=False)
+
     def share(self) -> int:
         """Sends to the remotes what they lack; returns the number of files."""
-        weights = set(self.weights())
-        targets = [
-            str(out)
-            for out in self.outputs()
-            if out.use_cache and out.hash_info and not out.changed_cache()
-            and not (out in weights and self.weights_unset)
-        ]  # fmt: skip
-        return self.repo.push(targets) if targets else 0
+        return self.repo.push(remote=STUDY if self.weights_unset else None)
+
+
+def _lacking(out: Output) -> bool:
+    """Whether DVC's cache lacks what `dvc.lock` records of `out`."""
+    return bool(out.use_cache and out.hash_info and out.changed_cache())
 
 
 def _other_code(record: dict, step: str) -> str | None:
