@@ -1,7 +1,8 @@
 """What a result was made from: the settings and the code that decide what a step writes.
 
-Every record names its causes, so that a result can be told from one that today's preset and code would make.
-`dvc.yaml` lists the same causes as the dependencies of its stages. No torch here.
+Every record names its causes, so that a result can be told from one that today's preset and code would make, and is
+sealed, so that it can be told from one that was edited. `dvc.yaml` lists the same causes as the dependencies of its
+stages. No torch here.
 """
 
 import hashlib
@@ -29,6 +30,17 @@ def code(step: str) -> str:
     for name in CODE[step]:
         digest.update((Path(__file__).parent / name).read_bytes())
     return digest.hexdigest()
+
+
+def write_record(path: Path, record: dict) -> None:
+    """Writes `record` as JSON, sealed."""
+    write_json(path, record | {"seal": seal(record)})
+
+
+def seal(record: dict) -> str:
+    """A hash over all of `record` but its seal."""
+    text = json.dumps({key: value for key, value in record.items() if key != "seal"}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def hashes(folder: Path, *names: str) -> dict[str, str]:

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from paradise.causes import hashes
+from paradise.causes import hashes, write_record
 from paradise.errors import UserError
-from paradise.files import sha256, write_json
+from paradise.files import sha256
 from paradise.models import create_model
 from paradise.names import parse_row
 from paradise.record import provenance
@@ -52,7 +52,7 @@ def import_checkpoint(path: Path, row: str, preset: dict, preset_name: str, outp
 
     record = provenance("import", torch.device("cpu"))
     save_weights(model, output / "weights.safetensors")
-    write_json(
+    write_record(
         output / "run.json",
         {
             "row": row,

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from paradise.accuracy import top5
-from paradise.causes import hashes
+from paradise.causes import hashes, write_record
 from paradise.data.dali import evaluation_loader
 from paradise.data.prepare import prepared
 from paradise.device import pick_device
@@ -79,7 +79,7 @@ def evaluate(folder: Path, threads: int) -> None:
         {form: {key: accuracy[form][key] for key in ("top1", "top5")} for form in ("fused", "trained")},
     )
     names = "weights.safetensors", "fused.safetensors", "predictions.csv", "metrics.json"
-    write_json(
+    write_record(
         folder / "evaluation.json",
         {"row": run["row"], "preset": run["preset"], "seed": run["seed"], "images": len(labels)}
         | {"manifest_sha256": manifest.sha256}

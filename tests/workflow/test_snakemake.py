@@ -12,8 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from conftest import copy_project, run
+
+from paradise.models import create_model
 
 pytestmark = pytest.mark.slow
 SMOKE = ("--configfile", "config/smoke.yaml")
@@ -174,3 +177,19 @@ def test_a_study_cannot_be_changed_under_its_name(finished):
     done = run(SNAKEMAKE, "-n", *SMOKE, "--config", "seeds=[1]", cwd=finished, check=False)
     assert done.returncode == 2
     assert "error: --config would change the study under its name: copy config/smoke.yaml" in done.stdout
+
+
+def test_a_checkpoint_of_others_gets_its_line(project):
+    """Weights of a ResNet18 in torchvision's format, named in the preset."""
+    torch.manual_seed(0)
+    torch.save(create_model("resnet18", 10).state_dict(), project / "theirs.pth")
+    change_preset(project, lambda preset: preset.update(checkpoints={"resnet18": "theirs.pth"}))
+    assert planned(project) == {"import_checkpoint": 1, "fuse": 1, "evaluate": 1, "write_table": 2}
+    snakemake(project)
+    with (project / "results" / "smoke" / "tables" / "imagenet.csv").open() as file:
+        ours, theirs = (line for line in csv.DictReader(file) if line["row"] == "resnet18")
+    evaluation = json.loads((project / "results" / "smoke" / "resnet18" / "imported" / "evaluation.json").read_text())
+    assert theirs["model"] == "ResNet18 (torchvision-format weights)"
+    assert float(theirs["top1_measured"]) == evaluation["fused"]["top1"] != float(ours["top1_measured"])
+    assert theirs["params_m_measured"] == ours["params_m_measured"]
+    assert planned(project) == {}

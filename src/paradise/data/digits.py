@@ -9,10 +9,10 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from paradise.causes import code
+from paradise.causes import code, write_record
 from paradise.data.manifest import write_manifest
 from paradise.errors import UserError
-from paradise.files import replacing, write_json
+from paradise.files import replacing
 
 VALIDATION = 360
 SPLIT_SEED = 0
@@ -39,7 +39,7 @@ def write_digits(folder: Path, per_class: int | None = None) -> dict[str, int]:
         listed[split] = [(path, label) for path, label, _ in images]
     counts = {split: len(images) for split, images in listed.items()}
     made_from = {"dataset": "digits", "per_class": per_class, "code": code("prepare")}
-    write_json(folder / "prepared.json", made_from | counts)
+    write_record(folder / "prepared.json", made_from | counts)
     write_manifest(folder, listed)
     return counts
 

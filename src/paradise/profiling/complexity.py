@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from paradise.block import PDABlock, PDBBlock
-from paradise.files import write_json
+from paradise.causes import write_record
 from paradise.fusion import fuse
 from paradise.models import create_model
 from paradise.record import provenance
@@ -84,6 +84,5 @@ def profile(name: str) -> dict[str, int]:
 
 def write_complexity(names: list[str], output) -> None:
     """The `profile` of each model into `output`, JSON."""
-    write_json(
-        output, {"rows": {name: profile(name) for name in names}} | provenance("complexity", torch.device("cpu"))
-    )
+    record = provenance("complexity", torch.device("cpu"))
+    write_record(output, {"rows": {name: profile(name) for name in names}} | record)

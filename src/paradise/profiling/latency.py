@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from paradise.files import write_json
+from paradise.causes import write_record
 from paradise.fusion import fuse
 from paradise.models import create_model
 from paradise.names import plain_of
@@ -54,4 +54,4 @@ def write_latency(names: list[str], rounds: int, threads: int, output: Path) -> 
             "quartiles_ms": [lower, upper],
             "ratio": medians[name] / medians[plain_of(name)],
         }
-    write_json(output, {"rounds": rounds, "rows": rows} | record)
+    write_record(output, {"rounds": rounds, "rows": rows} | record)

@@ -9,12 +9,12 @@ from torch import nn
 
 from paradise import preset as presets
 from paradise.accuracy import count_hits
-from paradise.causes import hashes
+from paradise.causes import hashes, write_record
 from paradise.data.dali import evaluation_loader, training_loader
 from paradise.data.prepare import prepared
 from paradise.device import pick_device, pick_precision
 from paradise.errors import UserError
-from paradise.files import write_csv, write_json
+from paradise.files import write_csv
 from paradise.models import create_model
 from paradise.names import parse_row
 from paradise.progress import reporting
@@ -98,7 +98,7 @@ def train(row: str, preset: dict, preset_name: str, seed: int, threads: int, out
     save_weights(model, output / "weights.safetensors")
     write_csv(output / "log.csv", epochs[0], (line.values() for line in epochs))
     best = max(epochs, key=lambda line: line["val_top1"])
-    write_json(
+    write_record(
         output / "run.json",
         {
             "row": row,
