@@ -6,7 +6,6 @@ computed again. `push` records in `dvc.lock` what Snakemake made; what today's p
 """
 
 import fcntl
-import json
 import logging
 import subprocess
 import sys
@@ -21,15 +20,13 @@ from dvc.output import Output
 from dvc.repo import Repo
 from dvc.stage import PipelineStage
 from rich.console import Console
-from safetensors import safe_open
 from snakemake.persistence.file import FilePersistence
 
 from paradise import preset as presets
-from paradise.causes import code, hashes, other_settings, write_recipes
+from paradise.causes import write_recipes
 from paradise.data.manifest import other_images, read_manifest
 from paradise.errors import UserError
-from paradise.names import imagenet_rows
-from paradise.tables import TABLES, render
+from paradise.verify import unmade
 
 STUDY, WEIGHTS = "study", "weights"  # DVC's remotes
 UNSET = Path(".dvc/weights")  # where the remote `weights` points until a user sets it
@@ -41,20 +38,23 @@ console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 def pull() -> None:
     """Fetches what `dvc.lock` records and makes Snakemake agree with it, by content.
 
-    A stage is done where its command, dependencies and outputs are as recorded; weights and data that are not here are
-    no difference. Any other stage, and what depends on it, is named and marked for Snakemake to compute again. Files
-    with changes that DVC does not hold are left as they are. Raises UserError where there is nothing to pull, the
-    remote cannot be read, or another pull or push is at work.
+    A stage is done where its command, dependencies and outputs are as recorded; weights that are not here are no
+    difference. Where they are not, but its results are what today's preset and code make, it was made here since, and
+    Snakemake knows. Any other stage, and what depends on it, is named and marked for Snakemake to compute again. Files
+    with changes that DVC does not hold are left as they are. Raises UserError where the remote cannot be read, or
+    another pull or push is at work.
     """
     with _study() as study:
         missing = study.fetch()
         if missing and (reason := study.unreachable(STUDY)):
             raise UserError(f"the remote '{STUDY}' {reason}; nothing was changed")
         study.checkout()
-        stale = study.stale()
-        study.tell_snakemake(stale)
-        done = len(study.stages) - len(stale)
+        unrecorded, stale = study.compare()
+        study.tell_snakemake(unrecorded, stale)
+        done = len(study.stages) - len(unrecorded) - len(stale)
         console.print(f"{done} of {len(study.stages)} stages are as recorded")
+        if unrecorded:
+            console.print(f"{len(unrecorded)} were made here since, not pushed yet: {_listed(unrecorded)}")
         if missing:
             console.print(f"{len(missing)} files could not be fetched: a remote lacks them or holds them damaged")
             for path in missing:
@@ -78,7 +78,7 @@ def push() -> None:
         made, refused = [], {}
         for name, stage in study.stages.items():
             if study.changes(stage):
-                if reason := study.unmade(name):
+                if reason := study.unmade(stage):
                     refused[name] = reason
                 else:
                     made.append(stage)
@@ -97,9 +97,12 @@ class Study:
 
     def __init__(self, repo: Repo, preset: Path):
         self.repo, self.preset_path, self.preset = repo, preset, presets.load(preset)
-        self.name, self.results = preset.stem, Path("results", preset.stem)
+        self.data = Path(self.preset["data"]["folder"])
         # Compared by DVC key by key, where the preset's own keys speak of many rows at once.
-        write_recipes(self.preset, self.results)
+        write_recipes(self.preset, Path("results", preset.stem))
+        for remote in (STUDY, WEIGHTS):
+            if remote not in repo.config["remote"]:
+                raise UserError(f"no remote '{remote}' in .dvc/config; `dvc remote add {remote} URL` puts it there")
         self.weights_unset = Path(repo.config["remote"][WEIGHTS]["url"]).resolve() == UNSET.resolve()
         self._states: dict[tuple, str | dict | None] = {}
 
@@ -128,8 +131,9 @@ class Study:
             return ["never recorded"]
         may_be_absent = {out.fs_path for out in self.weights()}
         words = ["its command changed"] if stage.changed_stage() else []
-        if stage.name == "prepare" and (wrong := self._other_images()):
-            words.append(f"{wrong[0]} is not the image that was prepared")
+        if stage.name == "prepare" and not self.state(stage.outs[0]):
+            # The images are in no lock file; the manifest, which is, lists what they hash to.
+            words += [f"{path} is not the image that was prepared" for path in other_images(read_manifest(self.data))]
         for entry in (*stage.deps, *stage.outs):
             state = self.state(entry)
             if isinstance(state, dict):
@@ -138,16 +142,29 @@ class Study:
                 words.append(f"{entry} is {state}")
         return words
 
-    def stale(self) -> dict[str, str]:
-        """Stages that are not as recorded, or depend on one that is not, and why."""
-        graph = self.repo.index.graph
-        # `recipes` was written a moment ago; the rows that it changes say so themselves.
-        changes = {name: self.changes(stage) for name, stage in self.stages.items() if name != "recipes"}
-        reasons = {name: _listed(words) for name, words in changes.items() if words}
-        for name in list(reasons):
-            for later in networkx.ancestors(graph, self.stages[name]):
-                reasons.setdefault(later.addressing, f"after {name}")
-        return {name: reasons[name] for name in self.stages if name in reasons}
+    def unmade(self, stage: PipelineStage) -> str | None:
+        """Why the results of `stage` are not what today's preset and code would make; None if they are."""
+        absent = [str(out) for out in stage.outs if not out.exists]
+        step, folder = stage.addressing.partition("@")[0], Path(str(stage.outs[0])).parent
+        return f"{absent[0]} is not here" if absent else unmade(step, folder, self.preset)
+
+    def compare(self) -> tuple[list[str], dict[str, str]]:
+        """Stages that were made here and not recorded yet; and those to be computed again, with why."""
+        unrecorded, stale = [], {}
+        for name, stage in self.stages.items():
+            # `recipes` was written a moment ago; the rows that it changes say so themselves.
+            if name != "recipes" and (words := self.changes(stage)):
+                if self.unmade(stage) is None:
+                    unrecorded.append(name)
+                else:
+                    stale[name] = _listed(words)
+        for name in list(stale):
+            for later in networkx.ancestors(self.repo.index.graph, self.stages[name]):
+                stale.setdefault(later.addressing, f"after {name}")
+        return (
+            [name for name in unrecorded if name not in stale],
+            {name: stale[name] for name in self.stages if name in stale},
+        )
 
     def fetch(self) -> list[str]:
         """Brings into DVC's cache what the remotes have; returns the paths, weights apart, of what they lack."""
@@ -183,15 +200,16 @@ class Study:
                     out.checkout(force=True)
         self._states.clear()
 
-    def tell_snakemake(self, stale: dict[str, str]) -> None:
-        """Outputs of stages in `stale` are marked as incomplete, all others as made just now in their order."""
-        done = [path for name in self.stages.keys() - stale.keys() for path in self._files(name)]
-        if done:
-            command = [sys.executable, "-m", "snakemake", *sorted(done), "--touch", "--forceall", "--quiet", "all"]
-            command += ["--configfile", str(self.preset_path)]
-            told = subprocess.run(command, capture_output=True, text=True)
+    def tell_snakemake(self, unrecorded: list[str], stale: dict[str, str]) -> None:
+        """Marks the outputs of `stale` stages as incomplete, and those as recorded as made just now, in their order."""
+        recorded = self.stages.keys() - stale.keys() - set(unrecorded)
+        if done := sorted(path for name in recorded for path in self._files(name)):
+            command = [sys.executable, "-m", "snakemake", *done, "--touch", "--forceall", "--quiet", "all"]
+            told = subprocess.run([*command, "--configfile", self.preset_path], capture_output=True, text=True)
+            if "LockException" in told.stderr:
+                raise UserError("Snakemake is at work here; pull again when it has ended")
             if told.returncode:
-                raise UserError(f"Snakemake would not take the files: {told.stderr.strip().splitlines()[-1]}")
+                raise UserError(f"Snakemake would not take the files: {' '.join(told.stderr.split())[-300:]}")
         records = FilePersistence(nolock=True, path=Path(".snakemake"))
         for name in stale:
             for path in self._files(name):
@@ -200,66 +218,6 @@ class Study:
     def _files(self, name: str) -> list[str]:
         """Paths of the outputs of a stage that are here, as Snakemake knows them."""
         return [str(out) for out in self.stages[name].outs if out.exists]
-
-    def unmade(self, name: str) -> str | None:
-        """Why the results of the stage `name` are not what today's preset and code would make; None if they are."""
-        absent = [str(out) for out in self.stages[name].outs if not out.exists]
-        if absent:
-            return f"{absent[0]} is not here"
-        step, folder = name.partition("@")[0], Path(str(self.stages[name].outs[0])).parent
-        try:
-            return getattr(self, f"_unmade_{step}")(folder)
-        except (KeyError, TypeError, ValueError, OSError) as error:
-            return f"a record in {folder} is damaged ({error!r})"
-
-    def _other_images(self) -> list[str]:
-        folder = Path(self.preset["data"]["folder"])
-        return other_images(read_manifest(folder)) if (folder / "manifest.csv").exists() else []
-
-    def _unmade_prepare(self, folder: Path) -> str | None:
-        made = json.loads((folder / "prepared.json").read_text())
-        if wrong := self._other_images():
-            return f"{wrong[0]} is not the image that was prepared"
-        changed = [key for key in ("dataset", "per_class") if made[key] != self.preset["data"].get(key)]
-        return f"{', '.join(changed)} changed" if changed else _other_code(made, "prepare")
-
-    def _unmade_recipes(self, _) -> None:
-        return None
-
-    def _unmade_train(self, folder: Path) -> str | None:
-        run = json.loads((folder / "run.json").read_text())
-        return other_settings(run, self.preset) or _other_code(run, "train") or _other_files(run, folder)
-
-    def _unmade_fuse(self, folder: Path) -> str | None:
-        with safe_open(folder / "fused.safetensors", "np") as file:
-            made = file.metadata()
-        if made["weights"] != json.loads((folder / "run.json").read_text())["files"]["weights.safetensors"]:
-            return "fused from other weights"
-        return _other_code(made, "fuse")
-
-    def _unmade_evaluate(self, folder: Path) -> str | None:
-        evaluation = json.loads((folder / "evaluation.json").read_text())
-        return _other_code(evaluation, "evaluate") or _other_files(evaluation, folder)
-
-    def _unmade_complexity(self, folder: Path) -> str | None:
-        return self._unmade_profile(json.loads((folder / "complexity.json").read_text()), "complexity")
-
-    def _unmade_latency(self, folder: Path) -> str | None:
-        made, wanted = json.loads((folder / "latency.json").read_text()), self.preset["latency"]
-        if (made["rounds"], made["machine"]["threads"]) != (wanted["rounds"], wanted["threads"]):
-            return "rounds or threads changed"
-        return self._unmade_profile(made, "latency")
-
-    def _unmade_profile(self, made: dict, step: str) -> str | None:
-        rows = [row for row, _ in imagenet_rows(presets.PAPER) if row in presets.rows(self.preset)]
-        return _other_code(made, step) if list(made["rows"]) == rows else "its rows changed"
-
-    def _unmade_tables(self, folder: Path) -> str | None:
-        for table in TABLES:
-            for file, text in render(table, self.preset, self.name, self.results).items():
-                if (folder / file).read_text() != text:
-                    return f"{folder / file} does not show the results as they are"
-        return None
 
     def record(self, made: list[PipelineStage]) -> None:
         """Writes `made` as they are now into `dvc.lock`, at once: `dvc commit` reads and writes it for each."""
@@ -279,16 +237,6 @@ class Study:
 def _lacking(out: Output) -> bool:
     """Whether DVC's cache lacks what `dvc.lock` records of `out`."""
     return bool(out.use_cache and out.hash_info and out.changed_cache())
-
-
-def _other_code(record: dict, step: str) -> str | None:
-    return None if record["code"] == code(step) else "made by other code than today's"
-
-
-def _other_files(record: dict, folder: Path) -> str | None:
-    now = hashes(folder, *record["files"])
-    changed = [name for name in now if now[name] != record["files"][name]]
-    return f"{', '.join(changed)} changed since" if changed else None
 
 
 def _listed(words: list[str]) -> str:
@@ -324,6 +272,9 @@ def _study() -> Iterator[Study]:
             raise UserError("another `paradise pull` or `push` is at work here; wait until it ends") from None
         try:
             preset = yaml.safe_load(Path("dvc.yaml").read_text())["vars"][0]["preset"]
+        except (yaml.YAMLError, LookupError, TypeError):
+            raise UserError("dvc.yaml names no preset; its `vars` begin with `preset: NAME`") from None
+        try:
             with Repo() as repo:
                 yield Study(repo, Path("config", f"{preset}.yaml"))
         except (DownloadError, UploadError) as error:

@@ -175,8 +175,8 @@ def test_a_hand_edited_file_is_named_kept_and_made_again(project, name, stage, j
     original = path.read_text()
     edited = re.sub(r"\d\d", "99", original, count=1)
     path.write_text(edited)
-    if name != "evaluation.json":
-        assert f"{stage}: {name} changed since" in sh(project, "paradise push")
+    reason = "was edited by hand" if name == "evaluation.json" else "changed since"
+    assert f"{stage}: {name} {reason}" in sh(project, "paradise push")
     output = sh(project, "paradise pull")
     assert f"{stage}: {path.relative_to(project)} is modified" in output
     assert path.read_text() == edited
@@ -184,6 +184,16 @@ def test_a_hand_edited_file_is_named_kept_and_made_again(project, name, stage, j
     run("snakemake", *SMOKE, cwd=project)
     if name != "evaluation.json":
         assert path.read_text() == original or "seconds" in original
+    assert planned(project) == {}
+
+
+def test_what_was_made_here_is_not_made_again_for_want_of_a_push(project):
+    change_preset(project, gentler)
+    run("snakemake", *SMOKE, cwd=project)
+    output = sh(project, "paradise pull")
+    assert "7 of 11 stages are as recorded" in output
+    assert "4 were made here since, not pushed yet: train@pd_b_resnet18-0, fuse@pd_b_resnet18-0" in output
+    assert "computed again" not in output
     assert planned(project) == {}
 
 
@@ -283,6 +293,7 @@ def test_a_damaged_object_is_not_taken(clone):
 def test_an_unreachable_remote_is_named_and_nothing_lost(clone, monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     sh(clone, "dvc remote modify --local study url s3://nowhere/study")
     sh(clone, f"dvc remote modify --local study endpointurl http://127.0.0.1:{free_port()}")
     before = digest(clone / RESULTS)
@@ -371,6 +382,12 @@ def test_weights_go_through_s3_and_a_damaged_one_is_noticed(project, tmp_path, b
     assert "Data and pipelines are up to date." in sh(clone, "dvc status")
 
     weights = RESULTS / "resnet18" / "seed0" / "weights.safetensors"
+    (clone / weights).unlink()
+    shutil.rmtree(clone / ".dvc" / "cache")
+    line = re.search(r"`(dvc pull [^`]*)`", (clone / RESULTS / "tables" / "imagenet.md").read_text())[1]
+    sh(clone, line)
+    assert (clone / weights).read_bytes() == (project / weights).read_bytes()
+
     lock = yaml.safe_load((project / "dvc.lock").read_text())
     md5 = next(
         out["md5"] for out in lock["stages"]["train@resnet18-0"]["outs"] if out["path"] == str(weights)

@@ -1,0 +1,112 @@
+"""Whether results are those that today's preset and code would make, as their records tell. No torch here."""
+
+import json
+from pathlib import Path
+
+from safetensors import safe_open
+
+from paradise import preset as presets
+from paradise.causes import code, hashes, other_settings, seal
+from paradise.data.manifest import other_images, read_manifest
+from paradise.errors import UserError
+from paradise.names import imagenet_rows
+from paradise.tables import TABLES, render
+
+
+def unmade(step: str, folder: Path, preset: dict) -> str | None:
+    """Why what `step` (a stage of `dvc.yaml`) left in `folder` is not what it would make now; None where it is."""
+    try:
+        return CHECKS[step](folder, preset)
+    except FileNotFoundError as error:
+        return f"{error.filename} is not here"
+    except UserError as error:
+        return str(error)
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        return f"a record in {folder} is damaged ({error!r})"
+
+
+def _prepare(folder: Path, preset: dict) -> str | None:
+    made = _read(folder / "prepared.json")
+    changed = [key for key in ("dataset", "per_class") if made[key] != preset["data"].get(key)]
+    if changed:
+        return f"{', '.join(changed)} changed"
+    if wrong := other_images(read_manifest(folder)):
+        return f"{wrong[0]} is not the image that was prepared"
+    return _other_code(made, "prepare")
+
+
+def _recipes(folder: Path, preset: dict) -> str | None:
+    wanted = {row: presets.recipe(preset, row) for row in presets.rows(preset)}
+    return None if json.loads((folder / "recipes.json").read_text()) == wanted else "the recipes changed"
+
+
+def _train(folder: Path, preset: dict) -> str | None:
+    run = _read(folder / "run.json")
+    return other_settings(run, preset) or _other_code(run, "train") or _other_files(run, folder)
+
+
+def _fuse(folder: Path, preset: dict) -> str | None:
+    with safe_open(folder / "fused.safetensors", "np") as file:
+        made = file.metadata()
+    if made["weights"] != _read(folder / "run.json")["files"]["weights.safetensors"]:
+        return "fused from other weights"
+    return _other_code(made, "fuse")
+
+
+def _evaluate(folder: Path, preset: dict) -> str | None:
+    evaluation = _read(folder / "evaluation.json")
+    return _other_code(evaluation, "evaluate") or _other_files(evaluation, folder)
+
+
+def _complexity(folder: Path, preset: dict) -> str | None:
+    return _other_models(_read(folder / "complexity.json"), "complexity", preset)
+
+
+def _latency(folder: Path, preset: dict) -> str | None:
+    made = _read(folder / "latency.json")
+    if (made["rounds"], made["machine"]["threads"]) != (preset["latency"]["rounds"], preset["latency"]["threads"]):
+        return "rounds or threads changed"
+    return _other_models(made, "latency", preset)
+
+
+def _tables(folder: Path, preset: dict) -> str | None:
+    results = folder.parent
+    for table in TABLES:
+        for file, text in render(table, preset, results.name, results).items():
+            if (folder / file).read_text() != text:
+                return f"{folder / file} does not show the results as they are"
+    return None
+
+
+CHECKS = {
+    "prepare": _prepare,
+    "recipes": _recipes,
+    "train": _train,
+    "fuse": _fuse,
+    "evaluate": _evaluate,
+    "complexity": _complexity,
+    "latency": _latency,
+    "tables": _tables,
+}
+
+
+def _read(path: Path) -> dict:
+    record = json.loads(path.read_text())
+    if record["seal"] != seal(record):
+        raise UserError(f"{path.name} was edited by hand")
+    return record
+
+
+def _other_code(record: dict, step: str) -> str | None:
+    return None if record["code"] == code(step) else "made by other code than today's"
+
+
+def _other_files(record: dict, folder: Path) -> str | None:
+    now = hashes(folder, *record["files"])
+    changed = [name for name in now if now[name] != record["files"][name]]
+    return f"{', '.join(changed)} changed since" if changed else None
+
+
+def _other_models(record: dict, step: str, preset: dict) -> str | None:
+    models = [row for row, _ in imagenet_rows(presets.PAPER) if row in presets.rows(preset)]
+    return _other_code(record, step) if list(record["rows"]) == models else "its rows changed"
