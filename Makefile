@@ -4,11 +4,11 @@
 
 setup: .venv/.installed
 
-# The stamp is newer than what it was installed from, so a changed pin installs again.
+# The stamp is newer than what it was installed from, so a changed pin installs again, from nothing.
 .venv/.installed: pyproject.toml constraints.txt
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or later is needed, found $$(python3 --version)"; exit 2; }
 	@echo "Installing the packages pinned in constraints.txt into .venv: two minutes, or more where torch comes with CUDA"
-	@python3 -m venv .venv
+	@python3 -m venv --clear .venv
 	@.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	@touch $@
 
