@@ -90,13 +90,13 @@ def read_checkpoint(path: Path) -> dict:
 
 
 def translate(state: dict) -> dict:
-    """Keys as they are here, without the `module.` of parallel training; floats as float32."""
+    """Keys as they are here, without the `module.` of parallel training."""
     translated = {}
     for key, value in state.items():
         key = str(key).removeprefix("module.")
         if match := IN_BLOCK.fullmatch(key):
             key = f"{match[1]}{AUTHORS[match[2]]}.{match[3]}"
-        translated[key] = value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
+        translated[key] = value
     return translated
 
 

@@ -85,7 +85,7 @@ def push() -> None:
         study.record(made)
         before = len(study.stages) - len(made) - len(refused)
         console.print(f"{len(made)} stages recorded in {LOCK}, {before} as before")
-        _list("not recorded; `snakemake` computes them", refused)
+        _list("not recorded; `paradise pull` fetches them, or `snakemake` computes them", refused)
         shared = study.share()
         console.print(f"{shared} files shared; now commit {LOCK} and what else git sees changed")
         if study.weights_unset:
