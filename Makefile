@@ -1,5 +1,7 @@
 # Sets up and calls Snakemake; `snakemake` alone, in the environment, is the whole pipeline.
 
+TABLES = results/digits/tables/imagenet.md results/digits/tables/ablation.md
+
 .PHONY: setup reproduce tables test lint
 
 setup: .venv/.installed
@@ -13,11 +15,11 @@ setup: .venv/.installed
 	@touch $@
 
 reproduce: setup
-	@.venv/bin/snakemake && cat results/digits/tables/imagenet.md results/digits/tables/ablation.md
+	@.venv/bin/snakemake && cat $(TABLES)
 
 # From what was published: nothing is trained.
 tables: setup
-	@.venv/bin/paradise pull && .venv/bin/paradise tables && cat results/digits/tables/imagenet.md results/digits/tables/ablation.md
+	@.venv/bin/paradise pull && .venv/bin/paradise tables && cat $(TABLES)
 
 test: setup
 	@.venv/bin/pytest

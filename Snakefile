@@ -20,6 +20,8 @@ min_version("9.27")
 include: "workflow/rules/common.smk"
 include: "workflow/rules/prepare.smk"
 include: "workflow/rules/train.smk"
+include: "workflow/rules/import_checkpoint.smk"
+include: "workflow/rules/recipes.smk"
 include: "workflow/rules/fuse.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/profile.smk"

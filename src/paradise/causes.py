@@ -62,7 +62,7 @@ def other_settings(run: dict, preset: dict) -> str | None:
 
 def write_recipes(preset: dict, results: Path) -> None:
     """Writes `recipes.json`, each row's recipe, into `results`, unless it says so already."""
-    recipes = {row: presets.recipe(preset, row) for row in presets.rows(preset)}
+    recipes = presets.recipes(preset)
     path = results / "recipes.json"
     if not path.exists() or json.loads(path.read_text()) != recipes:
         write_json(path, recipes)

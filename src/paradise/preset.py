@@ -39,9 +39,8 @@ def check(preset, path: Path) -> None:
         for row in rows(preset):
             parse_row(row)
         for row in preset.get("checkpoints", {}):
-            models = [model for model in list_models() if model in rows(preset)]
-            if row not in models:
-                raise UserError(f"checkpoints: '{row}' is none of the preset's models{nearest(row, models)}")
+            if row not in models(preset):
+                raise UserError(f"checkpoints: '{row}' is none of the preset's models{nearest(row, models(preset))}")
         for pattern in preset.get("overrides", {}):
             if not fnmatch.filter(rows(preset), pattern):
                 raise UserError(f"overrides: '{pattern}' matches no row{nearest(pattern, rows(preset))}")
@@ -54,6 +53,11 @@ def rows(preset: dict, paper: Path = PAPER) -> list[str]:
     return all_rows(paper) if preset["rows"] == "all" else preset["rows"]
 
 
+def models(preset: dict) -> list[str]:
+    """Its rows in the order of the first table, which shows them with complexity and latency."""
+    return [model for model in list_models() if model in rows(preset)]
+
+
 def recipe(preset: dict, row: str) -> dict:
     """The training recipe of `row`: the preset's `training`, changed by each of its `overrides` that matches."""
     recipe = dict(preset["training"])
@@ -61,6 +65,11 @@ def recipe(preset: dict, row: str) -> dict:
         if fnmatch.fnmatchcase(row, pattern):
             recipe |= changes
     return recipe
+
+
+def recipes(preset: dict) -> dict[str, dict]:
+    """The training recipe of every row."""
+    return {row: recipe(preset, row) for row in rows(preset)}
 
 
 def _check_sizes(data: dict) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import networkx
@@ -19,7 +20,6 @@ from dvc.exceptions import DownloadError, DvcException, UploadError
 from dvc.output import Output
 from dvc.repo import Repo
 from dvc.stage import PipelineStage
-from rich.console import Console
 from snakemake.persistence.file import FilePersistence
 
 from paradise import preset as presets
@@ -32,7 +32,7 @@ STUDY, WEIGHTS = "study", "weights"  # DVC's remotes
 UNSET = Path(".dvc/weights")  # where the remote `weights` points until a user sets it
 LOCK = Path("dvc.lock")
 
-console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+_say = partial(print, file=sys.stderr)
 
 
 def pull() -> None:
@@ -52,20 +52,20 @@ def pull() -> None:
         unrecorded, stale = study.compare()
         study.tell_snakemake(unrecorded, stale)
         done = len(study.stages) - len(unrecorded) - len(stale)
-        console.print(f"{done} of {len(study.stages)} stages are as recorded")
+        _say(f"{done} of {len(study.stages)} stages are as recorded")
         if unrecorded:
-            console.print(f"{len(unrecorded)} were made here since, not pushed yet: {_listed(unrecorded)}")
+            _say(f"{len(unrecorded)} were made here since, not pushed yet: {_listed(unrecorded)}")
         if missing:
-            console.print(f"{len(missing)} files could not be fetched: a remote lacks them or holds them damaged")
+            _say(f"{len(missing)} files could not be fetched: a remote lacks them or holds them damaged")
             for path in missing:
-                console.print(f"  {path}")
+                _say(f"  {path}")
         absent = [out for out in study.weights() if not out.exists]
         if absent:
             if study.weights_unset:
                 why = "is not set"
             else:
                 why = study.unreachable(WEIGHTS) or "lacks them or holds them damaged"
-            console.print(f"{len(absent)} files of weights are not here: the remote '{WEIGHTS}' {why}")
+            _say(f"{len(absent)} files of weights are not here: the remote '{WEIGHTS}' {why}")
         _list("to be computed again, by `snakemake`", stale)
 
 
@@ -84,12 +84,12 @@ def push() -> None:
                     made.append(stage)
         study.record(made)
         before = len(study.stages) - len(made) - len(refused)
-        console.print(f"{len(made)} stages recorded in {LOCK}, {before} as before")
+        _say(f"{len(made)} stages recorded in {LOCK}, {before} as before")
         _list("not recorded; `paradise pull` fetches them, or `snakemake` computes them", refused)
         shared = study.share()
-        console.print(f"{shared} files shared; now commit {LOCK} and what else git sees changed")
+        _say(f"{shared} files shared; now commit {LOCK} and what else git sees changed")
         if study.weights_unset:
-            console.print("the weights stay on this machine: set their remote, `dvc remote modify weights url …`")
+            _say("the weights stay on this machine: set their remote, `dvc remote modify weights url …`")
 
 
 class Study:
@@ -230,8 +230,11 @@ class Study:
                 made[0].dvcfile.dump_stages(made, update_pipeline=False)
 
     def share(self) -> int:
-        """Sends to the remotes what they lack; returns the number of files."""
-        return self.repo.push(remote=STUDY if self.weights_unset else None)
+        """Sends to the remotes what they lack of the stages' outputs; returns the number of files.
+
+        What `dvc add` keeps, a checkpoint say, is not theirs: the remote `study` travels in git.
+        """
+        return self.repo.push(list(self.stages), remote=STUDY if self.weights_unset else None)
 
 
 def _lacking(out: Output) -> bool:
@@ -245,9 +248,9 @@ def _listed(words: list[str]) -> str:
 
 def _list(what: str, reasons: dict[str, str]) -> None:
     if reasons:
-        console.print(f"{len(reasons)} {what}:")
+        _say(f"{len(reasons)} {what}:")
     for name, reason in reasons.items():
-        console.print(f"  {name}: {reason}")
+        _say(f"  {name}: {reason}")
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from paradise import preset as presets
 from paradise.causes import code, hashes, other_settings, seal
 from paradise.data.manifest import other_images, read_manifest
 from paradise.errors import UserError
-from paradise.names import imagenet_rows
 from paradise.tables import TABLES, render
 
 
@@ -36,8 +35,8 @@ def _prepare(folder: Path, preset: dict) -> str | None:
 
 
 def _recipes(folder: Path, preset: dict) -> str | None:
-    wanted = {row: presets.recipe(preset, row) for row in presets.rows(preset)}
-    return None if json.loads((folder / "recipes.json").read_text()) == wanted else "the recipes changed"
+    made = json.loads((folder / "recipes.json").read_text())
+    return None if made == presets.recipes(preset) else "the recipes changed"
 
 
 def _train(folder: Path, preset: dict) -> str | None:
@@ -108,5 +107,4 @@ def _other_files(record: dict, folder: Path) -> str | None:
 
 
 def _other_models(record: dict, step: str, preset: dict) -> str | None:
-    models = [row for row, _ in imagenet_rows(presets.PAPER) if row in presets.rows(preset)]
-    return _other_code(record, step) if list(record["rows"]) == models else "its rows changed"
+    return _other_code(record, step) if list(record["rows"]) == presets.models(preset) else "its rows changed"

@@ -274,6 +274,19 @@ def test_a_remote_with_half_the_objects_gives_the_other_half(clone):
     assert planned(clone) == {"train": 1, "fuse": 1, "evaluate": 1, "write_table": 2}
 
 
+def test_a_kept_checkpoint_does_not_go_into_git(project, tmp_path):
+    checkpoint = project / "checkpoints" / "others.pth"
+    checkpoint.parent.mkdir()
+    checkpoint.write_bytes(b"a checkpoint")
+    sh(project, f"dvc add --quiet {checkpoint}")
+    before = digest(project / ".dvc" / "study")
+    assert "0 files shared" in sh(project, "paradise push")
+    assert digest(project / ".dvc" / "study") == before
+    sh(project, f"dvc remote modify --quiet weights url {tmp_path / 'weights'}")
+    sh(project, f"dvc push --quiet --remote weights {checkpoint}")
+    assert b"a checkpoint" in digest(tmp_path / "weights").values()
+
+
 def test_a_damaged_object_is_not_taken(clone):
     lock = yaml.safe_load((clone / "dvc.lock").read_text())
     outs = lock["stages"]["train@resnet18-0"]["outs"]

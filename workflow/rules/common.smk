@@ -28,7 +28,7 @@ RUN = f"{RESULTS}/{{row}}/{{run}}"
 DATA = config["data"]["folder"]
 CHECKPOINTS = config.get("checkpoints", {})
 ROWS = presets.rows(config)
-IMAGENET = [row for row, _ in names.imagenet_rows(presets.PAPER) if row in ROWS]
+IMAGENET = presets.models(config)
 ABLATION = [row for pair in names.ablation_rows(presets.PAPER) for row in pair[:2] if row in ROWS]
 
 

@@ -18,31 +18,3 @@ rule train:
     shell:
         "paradise train {wildcards.row} --seed {wildcards.seed} --preset {PRESET} --threads {threads}"
         " --output {RESULTS}/{wildcards.row}/seed{wildcards.seed} 2>&1 | tee {log}"
-
-
-rule import_checkpoint:
-    message: "Importing the checkpoint of {wildcards.row}"
-    input: lambda wildcards: CHECKPOINTS[wildcards.row],
-    output:
-        f"{RESULTS}/{{row}}/imported/weights.safetensors",
-        f"{RESULTS}/{{row}}/imported/run.json",
-    log: f"{RESULTS}/logs/import_checkpoint/{{row}}.log",
-    benchmark: f"{RESULTS}/benchmarks/import_checkpoint/{{row}}.tsv"
-    threads: 1
-    resources: mem_mb=2000, runtime=10,
-    params: data=settings(config["data"]),
-    shell:
-        "paradise import-checkpoint {input} --model {wildcards.row} --preset {PRESET}"
-        " --output {RESULTS}/{wildcards.row}/imported 2>&1 | tee {log}"
-
-
-# What DVC compares row by row: a preset says it for many rows at once.
-rule recipes:
-    message: "Writing what each row is trained with"
-    input: PRESET,
-    output: f"{RESULTS}/recipes.json",
-    log: f"{RESULTS}/logs/recipes.log",
-    threads: 1
-    resources: mem_mb=500, runtime=5,
-    shell:
-        "paradise recipes --preset {PRESET} 2>&1 | tee {log}"
