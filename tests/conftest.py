@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from paradise.data.digits import write_digits
+from paradise.data.prepare import prepare
 from paradise.names import all_rows
 
 REPOSITORY = Path(__file__).parent.parent
@@ -37,7 +37,7 @@ def scramble(model: nn.Module, seed: int = 0) -> nn.Module:
 def digits(tmp_path_factory) -> Path:
     """A prepared data set: 80 training and 80 validation digits."""
     folder = tmp_path_factory.mktemp("digits")
-    write_digits(folder, per_class=8)
+    prepare({"dataset": "digits", "folder": str(folder), "per_class": 8})
     return folder
 
 
@@ -48,6 +48,7 @@ def make_preset(folder: Path, **recipe) -> dict:
         "data": {
             "dataset": "digits",
             "folder": str(folder),
+            "loader": "dali",
             "image_size": 32,
             "resize": 32,
             "mean": [0.3, 0.3, 0.3],

@@ -1,11 +1,18 @@
+import pytest
 import torch
 
-from paradise.device import pick_device, pick_precision
+from paradise.device import pick_device, pick_precision, use_precision
+from paradise.errors import UserError
+
+CPU = torch.device("cpu")
 
 
-def test_precision_by_name():
-    assert pick_precision("float32", torch.device("cpu")) == torch.float32
-    assert pick_precision("bfloat16", torch.device("cpu")) == torch.bfloat16
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_precision_by_name(precision):
+    assert pick_precision(precision, CPU) == precision
+    with use_precision(precision, CPU):
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype == getattr(torch, precision)
 
 
 def test_auto_never_emulates_bfloat16():
@@ -13,8 +20,29 @@ def test_auto_never_emulates_bfloat16():
     with open("/proc/cpuinfo") as file:
         flags = next(line for line in file if line.startswith("flags")).split()
     hardware = "avx512_bf16" in flags or "amx_bf16" in flags
-    assert pick_precision("auto", torch.device("cpu")) == (torch.bfloat16 if hardware else torch.float32)
+    assert pick_precision("auto", CPU) == ("bfloat16" if hardware else "float32")
+
+
+def test_tf32_is_used_where_it_is_asked_for_and_nowhere_else():
+    use_precision("tf32", CPU)
+    assert torch.backends.cudnn.conv.fp32_precision == torch.backends.cuda.matmul.fp32_precision == "tf32"
+    use_precision("float32", CPU)
+    assert torch.backends.cudnn.conv.fp32_precision == torch.backends.cuda.matmul.fp32_precision == "ieee"
+
+
+def test_tf32_needs_a_gpu():
+    with pytest.raises(UserError, match="'tf32' needs an NVIDIA GPU"):
+        pick_precision("tf32", CPU)
 
 
 def test_device():
     assert pick_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert pick_device(0) == CPU
+
+
+def test_a_gpu_that_is_not_there_is_refused():
+    here = torch.cuda.device_count()
+    with pytest.raises(UserError, match=f"{here + 1} GPUs are asked for and {here} are here"):
+        pick_device(here + 1)
+    with pytest.raises(UserError, match=f"{here + 1} GPUs are asked for and {here} are here"):
+        pick_device(1, here)

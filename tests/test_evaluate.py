@@ -5,7 +5,7 @@ import shutil
 import pytest
 from safetensors.torch import load_file, save_file
 
-from paradise.data.dali import evaluation_loader
+from paradise.data.dali import EvaluationLoader
 from paradise.errors import UserError
 from paradise.evaluate import evaluate
 from paradise.files import sha256
@@ -59,13 +59,10 @@ def test_a_wrong_fusion_shows(run_folder):
 
 
 def test_images_that_were_not_seen_are_an_error(run_folder, monkeypatch):
-    whole = evaluation_loader
-
     def short(*arguments):
-        loader = whole(*arguments)
-        return list(loader)[:-1]
+        return list(EvaluationLoader(*arguments))[:-1]
 
-    monkeypatch.setattr("paradise.evaluate.evaluation_loader", short)
+    monkeypatch.setattr("paradise.data.dali.EvaluationLoader", short)
     with pytest.raises(UserError, match="evaluation saw 72 images, not the 80 of the manifest"):
         evaluate(run_folder, 1)
     assert not (run_folder / "evaluation.json").exists()

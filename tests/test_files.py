@@ -2,6 +2,7 @@ import hashlib
 
 import pytest
 
+from paradise.errors import UserError
 from paradise.files import replacing, sha256, write_json
 
 
@@ -14,6 +15,12 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
         raise KeyboardInterrupt
     assert path.read_text() == '{\n  "a": 1\n}\n'
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("a file")
+    with pytest.raises(UserError, match=r"file/results.json cannot be written: "):
+        write_json(tmp_path / "file" / "results.json", {})
 
 
 def test_sha256(tmp_path):

@@ -13,12 +13,15 @@ from paradise import preset as presets
 from paradise.files import sha256, write_json
 
 MODEL = ("block.py", "attention.py", "resnet.py", "models.py")
+DATA = ("digits", "fashion_mnist", "pixels", "imagenet", "images", "manifest", "prepare")
+LOADERS = ("data/loaders.py", "data/dali.py", "data/memory.py")
+TRAINING = tuple(f"training/{name}.py" for name in ("loop", "schedule", "optimizer", "processes", "state"))
 CODE = {
-    "prepare": ("data/digits.py", "data/manifest.py", "data/prepare.py"),
+    "prepare": tuple(f"data/{name}.py" for name in DATA),
     "import": (*MODEL, "checkpoints.py"),
-    "train": (*MODEL, "data/dali.py", "training/loop.py", "training/schedule.py"),
+    "train": (*MODEL, *LOADERS, "names.py", "device.py", "weights.py", *TRAINING),
     "fuse": (*MODEL, "fusion.py"),
-    "evaluate": (*MODEL, "fusion.py", "data/dali.py", "evaluate.py", "accuracy.py"),
+    "evaluate": (*MODEL, "fusion.py", *LOADERS, "device.py", "evaluate.py", "accuracy.py"),
     "complexity": (*MODEL, "fusion.py", "profiling/complexity.py"),
     "latency": (*MODEL, "fusion.py", "profiling/latency.py"),
 }

@@ -1,6 +1,8 @@
 """The command line: one thin command per step of the pipeline."""
 
+import os
 import sys
+import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +10,8 @@ from typing import Annotated
 import typer
 
 from paradise import preset as presets
-from paradise.errors import UserError
+from paradise.errors import INTERRUPTED, Interrupted, UserError
+from paradise.training import SAVE_MINUTES
 
 app = typer.Typer(
     help="Reproduce the ParaDise paper, step by step; `snakemake` runs all steps.",
@@ -20,16 +23,17 @@ Table = StrEnum("Table", ["imagenet", "ablation"])
 Preset = Annotated[Path, typer.Option(help="The study's YAML file.")]
 Threads = Annotated[int, typer.Option(min=1, help="Processor threads.")]
 Folder = Annotated[Path, typer.Argument(help="A folder that `paradise train` wrote.")]
+Gpus = Annotated[int | None, typer.Option(min=0, help="How many to use; where there is one, 1 by default.")]
 DIGITS = Path("config/digits.yaml")
 
 
 @app.command()
-def prepare(preset: Preset = DIGITS):
-    """Write the preset's data set as image folders and a manifest."""
+def prepare(preset: Preset = DIGITS, threads: Threads = 1):
+    """Check the preset's data set and write its manifest, and its images where they do not come as files."""
     from paradise.data.prepare import prepare
 
     data = presets.load(preset)["data"]
-    counts = prepare(data)
+    counts = prepare(data, threads)
     listed = ", ".join(f"{count} {split} images" for split, count in counts.items())
     print(f"{data['folder']}: {listed}", file=sys.stderr)
 
@@ -41,13 +45,28 @@ def train(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     threads: Threads = 1,
     output: Annotated[Path | None, typer.Option(help="Folder; results/PRESET/ROW/seedSEED by default.")] = None,
+    gpus: Gpus = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="One a GPU by default; torchrun starts them.")] = None,
+    save_minutes: Annotated[float, typer.Option(min=0, help="Time between saved states.")] = SAVE_MINUTES,
+    restart: Annotated[bool, typer.Option("--restart", help="Begin anew, and delete saved states.")] = False,
+    accept_changes: Annotated[
+        bool, typer.Option("--accept-changes", help="Go on, though code or recipe changed since the state was saved.")
+    ] = False,
 ):
-    """Train one row: weights.safetensors, log.csv, run.json."""
+    """Train one row: weights.safetensors, log.csv, run.json. Goes on where an earlier call was ended."""
     settings = presets.load(preset)
     presets.parse_row(row)
+    count = processes or gpus or 1
+    if gpus and count != gpus:
+        raise UserError(f"--gpus {gpus} and --processes {count}: each process has one GPU, so leave one of them away")
+    if count > 1 and "RANK" not in os.environ:
+        from paradise.training.processes import launch
+
+        sys.exit(launch(count, sys.argv[1:]))
     from paradise.training.loop import train
 
-    train(row, settings, preset.stem, seed, threads, output or Path("results", preset.stem, row, f"seed{seed}"))
+    output = output or Path("results", preset.stem, row, f"seed{seed}")
+    train(row, settings, preset.stem, seed, threads, output, gpus, save_minutes, restart, accept_changes)
 
 
 @app.command()
@@ -82,11 +101,11 @@ def fuse(folder: Folder):
 
 
 @app.command()
-def evaluate(folder: Folder, threads: Threads = 1):
+def evaluate(folder: Folder, threads: Threads = 1, gpus: Gpus = None):
     """Evaluate the trained and the fused form in a folder: evaluation.json, metrics.json, predictions.csv."""
     from paradise.evaluate import evaluate
 
-    evaluate(folder, threads)
+    evaluate(folder, threads, gpus)
 
 
 Models = Annotated[list[str], typer.Argument(help="Models, such as resnet18 pd_b_resnet18.")]
@@ -151,8 +170,16 @@ def _check_models(models: list[str]) -> None:
 
 
 def main() -> None:
+    first = os.environ.get("RANK", "0") == "0"
     try:
         app()
     except UserError as error:
+        if not first:
+            # Where all processes of a run fail alike, torchrun ends the others before they repeat the first's words.
+            time.sleep(2)
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except Interrupted as ending:
+        if first:
+            print(ending, file=sys.stderr)
+        sys.exit(INTERRUPTED)

@@ -2,16 +2,41 @@
 
 import torch
 
+from paradise.errors import UserError
 
-def pick_device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def pick_precision(wanted: str, device: torch.device) -> torch.dtype:
-    """The dtype of a preset's `precision`. "auto" is bfloat16 only in hardware: emulated, it is far too slow."""
+def pick_device(gpus: int | None = None, index: int = 0) -> torch.device:
+    """The GPU number `index` of the `gpus` that are wanted; the processor for 0; None takes a GPU where there is one.
+
+    Raises UserError where GPUs are wanted and not so many are there.
+    """
+    found = torch.cuda.device_count()
+    if gpus == 0 or (gpus is None and not found):
+        return torch.device("cpu")
+    if max(gpus or 1, index + 1) > found:
+        raise UserError(f"{max(gpus or 1, index + 1)} GPUs are asked for and {found} are here; ask for fewer")
+    return torch.device("cuda", index)
+
+
+def pick_precision(wanted: str, device: torch.device) -> str:
+    """What a preset's `precision` comes to. "auto" is bfloat16 only in hardware: emulated, it is far too slow.
+
+    Raises UserError for TensorFloat-32 on a device without it.
+    """
     if wanted == "auto":
-        wanted = "bfloat16" if _has_bfloat16(device) else "float32"
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[wanted]
+        return "bfloat16" if _has_bfloat16(device) else "float32"
+    if wanted == "tf32" and not (device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)):
+        raise UserError("precision 'tf32' needs an NVIDIA GPU of the Ampere generation or later; choose 'float32'")
+    return wanted
+
+
+def use_precision(precision: str, device: torch.device) -> torch.autocast:
+    """The context for forward passes; and float32 products are exactly that unless `precision` is "tf32"."""
+    kind = "tf32" if precision == "tf32" else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = torch.backends.cudnn.conv.fp32_precision = kind
+    return torch.autocast(device.type, AUTOCAST.get(precision), enabled=precision in AUTOCAST)
 
 
 def _has_bfloat16(device: torch.device) -> bool:

@@ -1,10 +1,16 @@
-"""The one exception for mistakes that a user can mend."""
+"""How a command ends when it does not end well."""
 
 from difflib import get_close_matches
+
+INTERRUPTED = 75  # the exit code of a run that saved its state and wants to go on; sysexits.h calls it EX_TEMPFAIL
 
 
 class UserError(ValueError):
     """One line: what is wrong, where, what to do. The command line prints it and exits with 2."""
+
+
+class Interrupted(Exception):
+    """A signal ended the work, whose state is saved. The command line prints it and exits with `INTERRUPTED`."""
 
 
 def nearest(word: str, choices) -> str:

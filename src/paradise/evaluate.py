@@ -6,9 +6,9 @@ import torch
 
 from paradise.accuracy import top5
 from paradise.causes import hashes, write_record
-from paradise.data.dali import evaluation_loader
+from paradise.data.loaders import loader
 from paradise.data.prepare import prepared
-from paradise.device import pick_device
+from paradise.device import pick_device, use_precision
 from paradise.errors import UserError
 from paradise.files import write_csv, write_json
 from paradise.progress import reporting
@@ -17,7 +17,7 @@ from paradise.runs import fused_model, read_run, trained_model
 
 
 @torch.no_grad()
-def evaluate(folder: Path, threads: int) -> None:
+def evaluate(folder: Path, threads: int, gpus: int | None = None) -> None:
     """Evaluates both forms in `folder`, in float32.
 
     Writes `predictions.csv` (each image's five best classes), `metrics.json` (the accuracies alone) and
@@ -25,7 +25,7 @@ def evaluate(folder: Path, threads: int) -> None:
     """
     run = read_run(folder)
     torch.set_num_threads(threads)
-    device = pick_device()
+    device = pick_device(gpus)
     record = provenance("evaluate", device)
     models = {
         form: model.to(device, memory_format=torch.channels_last)
@@ -40,11 +40,12 @@ def evaluate(folder: Path, threads: int) -> None:
     # A checkpoint of others does not say what it was trained on.
     if manifest.sha256 != run["data"].get("manifest_sha256", manifest.sha256):
         raise UserError(f"{run['data']['folder']} is not the data that {folder} was trained on; prepare or train again")
-    loader = evaluation_loader(manifest.val, run["data"], run["recipe"]["batch_size"], threads, device)
+    batch_size = run["recipe"].get("device_batch_size", run["recipe"]["batch_size"])
+    images = loader(run["data"]["loader"]).EvaluationLoader(manifest.val, run["data"], batch_size, threads, device)
 
     labels, best, largest, difference = [], {form: [] for form in models}, 0.0, 0.0
-    with reporting(f"{run['row']} {folder.name}: evaluation", len(loader)) as report:
-        for x, batch_labels in loader:
+    with use_precision("float32", device), reporting(f"{run['row']} {folder.name}: evaluation", len(images)) as report:
+        for x, batch_labels in images:
             logits = {form: model(x) for form, model in models.items()}
             labels += batch_labels.tolist()
             for form in models:

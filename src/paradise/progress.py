@@ -14,16 +14,16 @@ LINE_EVERY = 30.0  # seconds, where there is no terminal
 class Reporter:
     """Counts steps of `title` up to `total`; made by `reporting`."""
 
-    def __init__(self, console: Console, bar: Progress, title: str, total: int):
+    def __init__(self, console: Console, bar: Progress, title: str, total: int, done: int):
         self.console, self.bar, self.title, self.total = console, bar, title, total
-        self.task = bar.add_task(title, total=total, status="")
+        self.task = bar.add_task(title, total=total, completed=done, status="")
         self.started = self.shown = time.monotonic()
-        self.done = 0
+        self.done = self.before = done
 
-    def step(self, status: str = "") -> None:
-        """One step more; `status` is what to say of it."""
-        self.done += 1
-        self.bar.update(self.task, advance=1, status=status)
+    def step(self, status: str = "", steps: int = 1) -> None:
+        """So many steps more; `status` is what to say of them."""
+        self.done += steps
+        self.bar.update(self.task, advance=steps, status=status)
         now = time.monotonic()
         if not self.console.is_terminal and now - self.shown > LINE_EVERY:
             self.say(f"{self.done}/{self.total} {status}".rstrip())
@@ -31,17 +31,18 @@ class Reporter:
     def say(self, text: str) -> None:
         """A line that stays, with the time left."""
         self.shown = time.monotonic()
-        left = (self.shown - self.started) / max(self.done, 1) * (self.total - self.done)
+        left = (self.shown - self.started) / max(self.done - self.before, 1) * (self.total - self.done)
         self.console.print(f"{self.title}: {text}{f', {duration(left)} left' if left >= 1 else ''}", soft_wrap=True)
 
 
 @contextmanager
-def reporting(title: str, total: int) -> Iterator[Reporter]:
-    console = Console(stderr=True, highlight=False, markup=False)
+def reporting(title: str, total: int, done: int = 0, silent: bool = False) -> Iterator[Reporter]:
+    """Work of `total` steps, of which `done` were done before."""
+    console = Console(stderr=True, highlight=False, markup=False, quiet=silent)
     texts = TextColumn("{task.description}"), TextColumn("{task.fields[status]}")
     columns = texts[0], BarColumn(bar_width=20), MofNCompleteColumn(), texts[1], TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        yield Reporter(console, bar, title, total)
+    with Progress(*columns, console=console, transient=True, disable=silent or not console.is_terminal) as bar:
+        yield Reporter(console, bar, title, total, done)
         sys.stderr.flush()
 
 

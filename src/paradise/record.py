@@ -20,7 +20,7 @@ def provenance(step: str, device: torch.device) -> dict:
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(),
         "code": code(step),
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "versions": {"python": platform.python_version()} | {name: version_of(name) for name in PACKAGES},
         "machine": {
             "system": platform.platform(),
             "processor": processor(),
@@ -55,7 +55,7 @@ def processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def _version(package: str) -> str | None:
+def version_of(package: str) -> str | None:
     try:
         return version(package)
     except PackageNotFoundError:

@@ -5,7 +5,6 @@ stages of `dvc.yaml` are as `dvc.lock` records them, tells Snakemake that these 
 computed again. `push` records in `dvc.lock` what Snakemake made; what today's preset or code would not make is refused.
 """
 
-import fcntl
 import logging
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from paradise import preset as presets
 from paradise.causes import write_recipes
 from paradise.data.manifest import other_images, read_manifest
 from paradise.errors import UserError
+from paradise.files import locked
 from paradise.verify import unmade
 
 STUDY, WEIGHTS = "study", "weights"  # DVC's remotes
@@ -267,12 +267,9 @@ def _study() -> Iterator[Study]:
                     f"{LOCK} has a merge conflict in line {number}; take one side, `git checkout --ours {LOCK}` or "
                     "`--theirs`, and pull again"
                 )
-    Path(".dvc/tmp").mkdir(exist_ok=True)
-    with Path(".dvc/tmp/paradise.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError("another `paradise pull` or `push` is at work here; wait until it ends") from None
+    with locked(
+        Path(".dvc/tmp/paradise.lock"), "another `paradise pull` or `push` is at work here; wait until it ends"
+    ):
         try:
             preset = yaml.safe_load(Path("dvc.yaml").read_text())["vars"][0]["preset"]
         except (yaml.YAMLError, LookupError, TypeError):

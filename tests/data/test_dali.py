@@ -1,5 +1,6 @@
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,28 +8,37 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from paradise.data.dali import evaluation_loader, training_loader
+from paradise.data.dali import EvaluationLoader, TrainingLoader
+from paradise.data.loaders import Batch
 from paradise.data.manifest import read_manifest, write_manifest
 from paradise.errors import UserError
+from paradise.files import sha256
 
 CPU = torch.device("cpu")
 
 
+def training_loader(split, settings, batch_size: int, seed: int, threads: int = 1) -> TrainingLoader:
+    return TrainingLoader(split, settings, Batch(batch_size, 1, batch_size), seed, threads, CPU)
+
+
 def epoch(loader) -> tuple[torch.Tensor, torch.Tensor]:
-    batches = [(x.clone(), labels) for x, labels in loader]
-    assert len(batches) == len(loader)
+    if isinstance(loader, TrainingLoader):
+        batches = [next(loader) for _ in range(loader.batches)]
+    else:
+        batches = list(loader)
+        assert len(batches) == len(loader)
     return torch.cat([x for x, _ in batches]), torch.cat([labels for _, labels in batches])
 
 
 def identities(split, settings) -> torch.Tensor:
     """The evaluation image of every file, in the manifest's order."""
-    return epoch(evaluation_loader(split, settings, 16, 1, CPU))[0]
+    return epoch(EvaluationLoader(split, settings, 16, 1, CPU))[0]
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 16, 80, 100])
 def test_evaluation_sees_every_image_once_in_order_in_every_epoch(digits, settings, batch_size):
     split = read_manifest(digits).val
-    loader = evaluation_loader(split, settings, batch_size, 1, CPU)
+    loader = EvaluationLoader(split, settings, batch_size, 1, CPU)
     first, labels = epoch(loader)
     assert labels.tolist() == split.labels
     for _ in range(2):
@@ -41,7 +51,7 @@ def test_training_sees_every_image_at_most_once_an_epoch(digits, settings):
     settings["augment"]["shift"] = 0
     split = read_manifest(digits).train
     known = identities(split, settings).flatten(1)
-    loader = training_loader(split, settings, 12, 3, 1, CPU)
+    loader = training_loader(split, settings, 12, 3, 1)
     orders = []
     for _ in range(4):
         x, labels = epoch(loader)
@@ -57,7 +67,7 @@ def test_a_seed_fixes_order_and_shifts(digits, settings):
     split = read_manifest(digits).train
 
     def two_epochs(seed: int, threads: int) -> torch.Tensor:
-        loader = training_loader(split, settings, 16, seed, threads, CPU)
+        loader = training_loader(split, settings, 16, seed, threads)
         return torch.cat([epoch(loader)[0], epoch(loader)[0]])
 
     assert torch.equal(two_epochs(0, 1), two_epochs(0, 2))
@@ -70,7 +80,7 @@ def test_the_order_is_the_seeds_own_from_the_first_epoch(digits, settings):
     known = identities(split, settings).flatten(1)
 
     def orders(seed: int) -> list[list[int]]:
-        loader = training_loader(split, settings, 80, seed, 1, CPU)
+        loader = training_loader(split, settings, 80, seed, 1)
         return [torch.cdist(epoch(loader)[0].flatten(1), known).argmin(1).tolist() for _ in range(2)]
 
     a, b = orders(0), orders(1)
@@ -81,7 +91,7 @@ def test_the_order_is_the_seeds_own_from_the_first_epoch(digits, settings):
 def test_shifts_move_the_image_and_fill_with_black(digits, settings):
     split = read_manifest(digits).train
     known = identities(split, settings)
-    x, _ = epoch(training_loader(split, settings, 80, 0, 1, CPU))
+    x, _ = epoch(training_loader(split, settings, 80, 0, 1))
     black = -0.3 / 0.37
     padded = torch.nn.functional.pad(known, (2, 2, 2, 2), value=black)
     shifts = [(down, right) for down in range(5) for right in range(5)]
@@ -95,7 +105,7 @@ def test_shifts_move_the_image_and_fill_with_black(digits, settings):
 
 
 def test_batches_are_channels_last_and_normalised(digits, settings):
-    x, labels = next(iter(evaluation_loader(read_manifest(digits).val, settings, 80, 1, CPU)))
+    x, labels = next(iter(EvaluationLoader(read_manifest(digits).val, settings, 80, 1, CPU)))
     assert x.shape == (80, 3, 32, 32) and x.dtype == torch.float32
     assert x.is_contiguous(memory_format=torch.channels_last)
     assert labels.dtype == torch.int64
@@ -110,7 +120,7 @@ def photographs(tmp_path) -> tuple:
         path = f"train/{label}/photograph.jpg"
         (tmp_path / path).parent.mkdir(parents=True)
         Image.fromarray(pixels).save(tmp_path / path, quality=95)
-        images.append((path, label))
+        images.append((path, label, sha256(tmp_path / path)))
     write_manifest(tmp_path, {"train": images, "val": images})
     return read_manifest(tmp_path).val, {
         "image_size": 224, "resize": 256, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
@@ -120,7 +130,7 @@ def photographs(tmp_path) -> tuple:
 
 def test_evaluation_resizes_and_crops_as_pillow_does(photographs):
     split, settings = photographs
-    x, _ = epoch(evaluation_loader(split, settings, 2, 1, CPU))
+    x, _ = epoch(EvaluationLoader(split, settings, 2, 1, CPU))
     for image, path in zip(x, split.files()):
         photograph = Image.open(path)
         scale = 256 / min(photograph.size)
@@ -133,7 +143,7 @@ def test_evaluation_resizes_and_crops_as_pillow_does(photographs):
 
 def test_training_crops_and_flips_photographs(photographs):
     split, settings = photographs
-    loader = training_loader(split, settings, 2, 0, 1, CPU)
+    loader = training_loader(split, settings, 2, 0, 1)
     x = torch.cat([epoch(loader)[0] for _ in range(4)])
     assert x.shape == (8, 3, 224, 224)
     assert len({tuple(image[0, 0, :5].tolist()) for image in x}) == 8
@@ -164,9 +174,9 @@ def test_an_image_that_cannot_be_read_is_named(digits, tmp_path, settings, damag
     split, path = damaged(digits, tmp_path, damage)
     with pytest.raises(UserError, match=f"the image {path} cannot be read"):
         if make == "training":
-            epoch(training_loader(split, settings, 16, 0, 1, CPU))
+            epoch(training_loader(split, settings, 16, 0, 1))
         else:
-            epoch(evaluation_loader(split, settings, 16, 1, CPU))
+            epoch(EvaluationLoader(split, settings, 16, 1, CPU))
 
 
 def test_a_truncated_jpeg_is_named(photographs):
@@ -175,15 +185,71 @@ def test_a_truncated_jpeg_is_named(photographs):
     with open(path, "r+b") as file:
         file.truncate(20000)
     with pytest.raises(UserError, match=f"the image {path} cannot be read"):
-        epoch(evaluation_loader(split, settings, 2, 1, CPU))
+        epoch(EvaluationLoader(split, settings, 2, 1, CPU))
 
 
 def test_a_missing_image_is_named(digits, tmp_path, settings):
     split, path = damaged(digits, tmp_path, os.remove)
     with pytest.raises(UserError, match=f"the image {path} is missing"):
-        epoch(evaluation_loader(split, settings, 16, 1, CPU))
+        epoch(EvaluationLoader(split, settings, 16, 1, CPU))
 
 
-def test_a_batch_larger_than_the_data_is_refused(digits, settings):
-    with pytest.raises(UserError, match="batch_size 81 is more than the 80 training images"):
-        training_loader(read_manifest(digits).train, settings, 81, 0, 1, CPU)
+UNEVEN = [(1, 1, 16), (3, 1, 8), (3, 2, 5), (2, 4, 3)]
+
+
+def shares(digits, settings, processes: int, passes: int, images: int, state=None) -> list[TrainingLoader]:
+    """A loader for each process, over images whose labels are their numbers."""
+    split = read_manifest(digits).train
+    split = replace(split, labels=list(range(len(split))))
+    size = processes * passes * images
+    return [
+        TrainingLoader(split, settings, Batch(size, passes, images, rank, processes), 7, 1, CPU, state and state[rank])
+        for rank in range(processes)
+    ]
+
+
+@pytest.mark.parametrize("processes,passes,images", UNEVEN)
+def test_processes_share_an_epoch_without_an_image_twice(digits, settings, processes, passes, images):
+    loaders = shares(digits, settings, processes, passes, images)
+    for _ in range(4):
+        seen = [label for loader in loaders for label in epoch(loader)[1].tolist()]
+        assert len(seen) == len(set(seen)) == 80 // (processes * passes * images) * processes * passes * images
+
+
+def test_processes_draw_other_crops(photographs):
+    split, settings = photographs
+    a, b = (TrainingLoader(split, settings, Batch(2, 1, 1, rank, 2), 0, 1, CPU) for rank in range(2))
+    images = {label: [] for label in range(2)}
+    for loader in (a, b):
+        for _ in range(4):
+            x, labels = next(loader)
+            images[int(labels)].append(tuple(x[0, 0, :5, 0].tolist()))
+    assert all(len(set(seen)) == len(seen) for seen in images.values())
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_processes_share_the_evaluation_with_every_image_once(digits, settings, processes):
+    split = read_manifest(digits).val
+    split = replace(split, paths=split.paths[:-1], labels=list(range(79)), hashes=split.hashes[:-1])
+    for _ in range(2):
+        loaders = [EvaluationLoader(split, settings, 8, 1, CPU, rank, processes) for rank in range(processes)]
+        for _ in range(2):
+            assert [label for loader in loaders for label in epoch(loader)[1].tolist()] == list(range(79))
+
+
+@pytest.mark.parametrize("taken", range(9))
+@pytest.mark.parametrize("processes,passes,images", [(1, 1, 16), (3, 1, 7)])
+def test_a_loader_goes_on_from_a_state_to_the_bit(digits, settings, processes, passes, images, taken):
+    """In the first epoch, at its end, in the second; and from the state of one that went on itself."""
+    settings["augment"] |= {"area": [0.5, 1], "flip": True}
+    loaders = shares(digits, settings, processes, passes, images)
+    for loader in loaders:
+        for _ in range(taken):
+            next(loader)
+    again = shares(digits, settings, processes, passes, images, [loader.state() for loader in loaders])
+    for _ in range(2):
+        for first, second in zip(loaders, again):
+            for _ in range(3):
+                for a, b in zip(next(first), next(second)):
+                    assert torch.equal(a, b)
+        again = shares(digits, settings, processes, passes, images, [loader.state() for loader in again])

@@ -1,14 +1,13 @@
-import csv
-
 import numpy as np
-import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from paradise.data.digits import write_digits
 from paradise.data.manifest import read_manifest
-from paradise.errors import UserError
-from paradise.files import sha256
+from paradise.data.prepare import prepare
+
+
+def write_digits(folder) -> dict[str, int]:
+    return prepare({"dataset": "digits", "folder": str(folder)})
 
 
 def test_all_digits_are_written_once(tmp_path):
@@ -29,29 +28,3 @@ def test_the_split_is_stratified(tmp_path):
     counts = np.bincount(read_manifest(tmp_path).val.labels)
     shares = counts / np.bincount(load_digits().target)
     assert shares.min() > 0.19 and shares.max() < 0.21
-
-
-def test_writing_again_gives_the_same_bytes_and_removes_what_was_there(tmp_path):
-    write_digits(tmp_path)
-    before = {path: sha256(path) for path in tmp_path.rglob("*") if path.is_file()}
-    write_digits(tmp_path, per_class=2)
-    assert len(list(tmp_path.rglob("*.png"))) == 40
-    write_digits(tmp_path)
-    assert {path: sha256(path) for path in tmp_path.rglob("*") if path.is_file()} == before
-
-
-def test_files_of_others_are_not_deleted(tmp_path):
-    write_digits(tmp_path, per_class=1)
-    photograph = tmp_path / "train" / "3" / "holiday.png"
-    photograph.write_bytes(b"mine")
-    before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(UserError, match=r"holds other files, such as .*holiday\.png"):
-        write_digits(tmp_path, per_class=2)
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_the_manifest_is_plain_csv(digits):
-    with (digits / "manifest.csv").open() as file:
-        lines = list(csv.reader(file))
-    assert lines[0] == ["split", "path", "label", "sha256"]
-    assert len(lines) == 1 + 160

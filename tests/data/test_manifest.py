@@ -4,6 +4,7 @@ import pytest
 
 from paradise.data.manifest import read_manifest, write_manifest
 from paradise.errors import UserError
+from paradise.files import sha256
 
 
 def write(folder, splits):
@@ -11,7 +12,9 @@ def write(folder, splits):
     for path, _ in [image for images in splits.values() for image in images]:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(path)
-    write_manifest(folder, splits)
+    write_manifest(
+        folder, {name: [(*image, sha256(folder / image[0])) for image in images] for name, images in splits.items()}
+    )
 
 
 def test_what_is_written_is_read(tmp_path):

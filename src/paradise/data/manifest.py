@@ -1,7 +1,7 @@
-"""A data set is a folder `<split>/<class>/<image>` with a `manifest.csv` of every image: split, path, label, SHA-256.
+"""A data set is a folder with a `manifest.csv` of every image: split, path (`<split>/<class>/<image>`), label, SHA-256.
 
+The images are there too, or where the data set lies. The manifest is written last: where it is, all images were there.
 `prepared.json` says what it was made from.
-The manifest is written last: where it is, the folder is complete.
 """
 
 import csv
@@ -34,14 +34,17 @@ class Manifest:
     val: Split
 
 
-def write_manifest(folder: Path, splits: dict[str, list[tuple[str, int]]]) -> None:
-    """`splits`: for "train" and "val", the (path relative to `folder`, label) of every image."""
-    lines = ((split, path, label, sha256(folder / path)) for split, images in splits.items() for path, label in images)
+def write_manifest(folder: Path, splits: dict[str, list[tuple[str, int, str]]]) -> None:
+    """`splits`: for "train" and "val", the (path relative to the images' folder, label, SHA-256) of every image."""
+    lines = ((split, *image) for split, images in splits.items() for image in images)
     write_csv(folder / "manifest.csv", ["split", "path", "label", "sha256"], lines)
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Raises UserError where the folder is missing, was not prepared, or has an empty split."""
+def read_manifest(folder: Path, images: Path | None = None) -> Manifest:
+    """The manifest in `folder`, of images there or in the folder `images`.
+
+    Raises UserError where it is missing, was not prepared, or has an empty split.
+    """
     path = Path(folder) / "manifest.csv"
     if not path.is_file():
         what = "has no manifest.csv" if Path(folder).is_dir() else "does not exist"
@@ -50,11 +53,11 @@ def read_manifest(folder: Path) -> Manifest:
         lines = list(csv.DictReader(file))
     splits = {}
     for name in ("train", "val"):
-        images = [line for line in lines if line["split"] == name]
-        if not images:
+        listed = [line for line in lines if line["split"] == name]
+        if not listed:
             raise UserError(f"{path} lists no images for '{name}'; delete it and run `paradise prepare` again")
-        columns = {key: [line[key] for line in images] for key in ("path", "label", "sha256")}
-        splits[name] = Split(Path(folder), columns["path"], list(map(int, columns["label"])), columns["sha256"])
+        paths, labels, hashes = ([line[key] for line in listed] for key in ("path", "label", "sha256"))
+        splits[name] = Split(Path(images or folder), paths, list(map(int, labels)), hashes)
     num_classes = max(int(line["label"]) for line in lines) + 1
     return Manifest(sha256(path), num_classes, **splits)
 

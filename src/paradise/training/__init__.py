@@ -1,0 +1,1 @@
+SAVE_MINUTES = 10.0  # between saved states

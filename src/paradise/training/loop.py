@@ -1,128 +1,388 @@
 """Trains one row: stochastic gradient descent on cross-entropy, as the preset's recipe says."""
 
+import math
+import random
+import shutil
+import signal
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from paradise import preset as presets
 from paradise.accuracy import count_hits
-from paradise.causes import hashes, write_record
-from paradise.data.dali import evaluation_loader, training_loader
+from paradise.causes import code, hashes, write_record
+from paradise.data.loaders import loader, share_batch
 from paradise.data.prepare import prepared
-from paradise.device import pick_device, pick_precision
-from paradise.errors import UserError
-from paradise.files import write_csv
+from paradise.device import pick_precision, use_precision
+from paradise.errors import Interrupted, UserError
+from paradise.files import locked, write_csv
 from paradise.models import create_model
 from paradise.names import parse_row
 from paradise.progress import reporting
 from paradise.record import provenance
+from paradise.training import SAVE_MINUTES
+from paradise.training.optimizer import create_optimizer
+from paradise.training.processes import Processes, joined
 from paradise.training.schedule import learning_rate
+from paradise.training.state import States
 from paradise.weights import save_weights
 
+LOOK_EVERY = {"cpu": 1, "cuda": 10}  # steps: to look at the loss makes a GPU wait
 
-def train(row: str, preset: dict, preset_name: str, seed: int, threads: int, output: Path) -> None:
+
+def train(
+    row: str,
+    preset: dict,
+    preset_name: str,
+    seed: int,
+    threads: int,
+    output: Path,
+    gpus: int | None = None,
+    save_minutes: float = SAVE_MINUTES,
+    restart: bool = False,
+    accept_changes: bool = False,
+) -> None:
     """Trains `row` and writes `weights.safetensors`, `log.csv` (a row per epoch) and `run.json` into `output`.
 
-    On a CPU the weights depend, to the bit, on nothing but the preset, the seed, the number of threads and the
-    versions and machine that `run.json` names. Raises UserError where the loss is no longer finite.
+    Goes on from the newest state in `output`, unless `restart`, also where code or recipe changed since if it may
+    `accept_changes`, which the record then names; and saves one every `save_minutes` and when a signal
+    asks it to end. On a CPU the weights depend, to the bit, on nothing but the preset, the seed, the number of
+    processes and threads and the versions and machine that `run.json` names; not on how often the run was ended.
+
+    Raises UserError where the loss is no longer finite, the state in `output` is of another run, or another process
+    trains there; Interrupted after a signal.
     """
-    name, branches = parse_row(row)
-    recipe, data = presets.recipe(preset, row), preset["data"]
-    manifest = prepared(data)
-    device = pick_device()
-    precision = pick_precision(recipe["precision"], device)
+    with joined(gpus) as processes:
+        run = Run(row, preset, preset_name, seed, threads, output, processes)
+        first, taken = processes.rank == 0, f"another run is at work in {output}; wait until it ends"
+        with locked(run.states.folder / ".lock", taken) if first else nullcontext():
+            if restart and first:
+                run.states.clear()
+            processes.gather(None)  # nobody reads a state that is being deleted
+            run.resume(accept_changes)
+            run.train(save_minutes * 60)
+            if first:
+                run.write()
+                shutil.rmtree(run.states.folder)
 
-    torch.set_num_threads(threads)
-    torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(device.type == "cpu")
-    # Before the work: the files may be edited while it lasts.
-    record = provenance("train", device)
-    model = create_model(name, manifest.num_classes, branches).to(device, memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(
-        model.parameters(), recipe["learning_rate"], momentum=recipe["momentum"], weight_decay=recipe["weight_decay"]
-    )
-    images = training_loader(manifest.train, data, recipe["batch_size"], seed, threads, device)
-    held_out = evaluation_loader(manifest.val, data, recipe["batch_size"], threads, device)
 
-    epochs, started = [], time.monotonic()
-    with reporting(f"{row} seed {seed}", recipe["epochs"] * len(images)) as report:
-        for epoch in range(recipe["epochs"]):
-            begun = time.monotonic()
-            trained, hits, total_loss = 0, 0, 0.0
-            model.train()
-            for step, (x, labels) in enumerate(images, start=epoch * len(images)):
-                lr = learning_rate(recipe, step, len(images))
-                for group in optimizer.param_groups:
-                    group["lr"] = lr
-                with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                    logits = model(x)
-                    loss = F.cross_entropy(logits, labels)
-                if not loss.isfinite():
-                    raise UserError(
-                        f"{row} seed {seed}: the loss is {loss.item()} at step {step}, learning rate {lr:g}"
-                    )
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
+class Run:
+    """One run in one of its processes: what it trains, how far it is, and its results."""
 
-                trained += len(labels)
-                hits += int((logits.argmax(1) == labels).sum())
-                total_loss += loss.item() * len(labels)
-                speed = trained / (time.monotonic() - begun)
-                report.step(
-                    f"epoch {epoch + 1}/{recipe['epochs']}, loss {total_loss / trained:.3f}, "
-                    f"accuracy {hits / trained:.1%}, {speed:.0f} images/s"
-                )
-            seconds = time.monotonic() - begun
-            top1, top5 = validate(model, held_out, precision)
-            epochs.append(
-                {
-                    "epoch": epoch + 1,
-                    "learning_rate": lr,
-                    "train_loss": total_loss / trained,
-                    "train_top1": 100 * hits / trained,
-                    "val_top1": 100 * top1 / len(manifest.val),
-                    "val_top5": 100 * top5 / len(manifest.val),
-                    "images_per_second": trained / seconds,
-                    "seconds": time.monotonic() - begun,
-                }
-            )
-            report.say(
-                f"epoch {epoch + 1}/{recipe['epochs']}, loss {total_loss / trained:.3f}, "
-                f"validation {top1 / len(manifest.val):.1%}, {trained / seconds:.0f} images/s"
-            )
+    def __init__(
+        self, row: str, preset: dict, preset_name: str, seed: int, threads: int, output: Path, processes: Processes
+    ):
+        self.row, self.preset_name, self.seed, self.output, self.processes = row, preset_name, seed, output, processes
+        self.recipe, self.data = presets.recipe(preset, row), preset["data"]
+        self.device = processes.device
+        self.threads = max(threads // processes.size, 1)
+        self.precision = pick_precision(self.recipe["precision"], self.device)
+        self.manifest = prepared(self.data)
+        if processes.size > len(self.manifest.val):
+            raise UserError(f"{processes.size} processes are more than the {len(self.manifest.val)} validation images")
+        self.batch = share_batch(self.recipe, len(self.manifest.train), processes.rank, processes.size)
+        self.steps = self.batch.steps(len(self.manifest.train))  # in an epoch
 
-    save_weights(model, output / "weights.safetensors")
-    write_csv(output / "log.csv", epochs[0], (line.values() for line in epochs))
-    best = max(epochs, key=lambda line: line["val_top1"])
-    write_record(
-        output / "run.json",
-        {
-            "row": row,
-            "preset": preset_name,
-            "seed": seed,
-            "num_classes": manifest.num_classes,
-            "recipe": recipe,
-            "precision": str(precision).removeprefix("torch."),
-            "data": data | {"manifest_sha256": manifest.sha256, "train": len(manifest.train), "val": len(manifest.val)},
-            "files": hashes(output, "weights.safetensors", "log.csv"),
-            "best": {"epoch": best["epoch"], "val_top1": best["val_top1"], "val_top5": best["val_top5"]},
-            "seconds": time.monotonic() - started,
+        torch.set_num_threads(self.threads)
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        torch.use_deterministic_algorithms(self.device.type == "cpu")
+        torch.backends.cudnn.benchmark = True
+        # Before the work: the files may be edited while it lasts.
+        self.record = provenance("train", self.device)
+        name, branches = parse_row(row)
+        model = create_model(name, self.manifest.num_classes, branches)
+        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.parallel = processes.parallel(self.model)
+        self.forward = torch.compile(self.parallel) if self.recipe.get("compile") else self.parallel
+        self.optimizer = create_optimizer(self.model, self.recipe)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "float16")
+
+        self.step, self.epochs, self.sessions, self.accepted = 0, [], 1, []
+        self.clock = Clock()
+        self.hits = torch.zeros((), dtype=torch.int64, device=self.device)  # of this process in this epoch
+        self.loss = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.unseen = []  # losses that were not looked at yet
+        self.states = States(output / "state", self._fingerprint())
+
+    def _fingerprint(self) -> dict:
+        """What must be the same for a state of one run to be a state of another."""
+        return {
+            "row": self.row,
+            "seed": self.seed,
+            **{f"training.{key}": value for key, value in self.recipe.items()},
+            **{f"data.{key}": value for key, value in self.data.items()},
+            "manifest": self.manifest.sha256,
+            "processes": self.processes.size,
+            "images in a pass": self.batch.images,
+            "threads": self.threads,
+            "device": self.device.type,
+            "precision": self.precision,
+            "code": code("train")[:10],
+            **{name: self.record["versions"][name] for name in ("torch", "nvidia-dali-cuda130")},
         }
-        | record,
-    )
+
+    def resume(self, accept_changes: bool = False) -> None:
+        """Makes this run what its newest state says, if there is one, and opens the data where it left them."""
+        state, damaged, changes = self.states.load(accept_changes)
+        for path in damaged:
+            self.say(f"{path} is damaged; going back to the state before it")
+        own = state["processes"][self.processes.rank] if state else {"images": None}
+        images, split = loader(self.data["loader"]), self.manifest
+        self.images = images.TrainingLoader(
+            split.train, self.data, self.batch, self.seed, self.threads, self.device, own["images"]
+        )
+        self.held_out = images.EvaluationLoader(
+            split.val, self.data, self.batch.images, self.threads, self.device, self.processes.rank, self.processes.size
+        )
+        if state:
+            self.step, self.epochs, self.sessions = state["step"], state["epochs"], state["sessions"] + 1
+            self.accepted = state["accepted"] + ([f"step {self.step}: {changes}"] if changes else [])
+            self.model.load_state_dict(state["model"] | own["buffers"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.scaler.load_state_dict(state["scaler"])
+            self.hits += own["hits"]
+            self.loss += own["loss"]
+            self.clock = Clock(**own["clock"])
+            _set_generators(own["generators"], self.device)
+            self.say(f"going on from step {self.step} of {self.steps * self.recipe['epochs']}")
+
+    def save(self) -> None:
+        """Saves where the run is; all processes together."""
+        with self.clock("saving"):
+            own = {
+                "buffers": {key: value.cpu() for key, value in self.model.named_buffers()},
+                "hits": int(self.hits),
+                "loss": float(self.loss),
+                "images": self.images.state(),
+                "generators": _generators(self.device),
+                "clock": self.clock.seconds(),
+            }
+            processes = self.processes.gather(own)
+            if self.processes.rank == 0:
+                state = {
+                    "step": self.step,
+                    "epochs": self.epochs,
+                    "sessions": self.sessions,
+                    "accepted": self.accepted,
+                    "model": self.model.state_dict(),
+                    "optimizer": self.optimizer.state_dict(),
+                    "scaler": self.scaler.state_dict(),
+                    "processes": processes,
+                }
+                self.states.save(self.step, state)
+
+    def train(self, save_every: float) -> None:
+        """All steps that are left, with an evaluation after each epoch; saves a state every `save_every` seconds."""
+        epochs, look_every = self.recipe["epochs"], LOOK_EVERY[self.device.type]
+        title, silent = f"{self.row} seed {self.seed}", self.processes.rank > 0
+        saved = time.monotonic()
+        with signals() as caught, reporting(title, epochs * self.steps, self.step, silent) as report:
+            while len(self.epochs) < epochs:
+                self.model.train()
+                while (done := self.step - len(self.epochs) * self.steps) < self.steps:
+                    self.train_step()
+                    ends, due = self.processes.any(bool(caught), time.monotonic() - saved > save_every)
+                    if ends or due or self.step % look_every == 0 or done + 1 == self.steps:
+                        self.look(report)
+                    if ends or due:
+                        self.save()
+                        saved = time.monotonic()
+                    if ends:
+                        name = signal.Signals(caught[0]).name if caught else "a signal"
+                        raise Interrupted(
+                            f"{title}: {name} ended it; the same command goes on from {self.states.newest()}"
+                        )
+                self.end_epoch(report)
+
+    def train_step(self) -> None:
+        """One step of the optimizer, on `batch.passes` forward passes of every process."""
+        rate = learning_rate(self.recipe, self.step, self.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad()
+        losses = []
+        for last in [False] * (self.batch.passes - 1) + [True]:
+            with self.clock("waiting"):
+                images, labels = next(self.images)
+            with nullcontext() if last else self.processes.local(self.parallel):
+                with use_precision(self.precision, self.device):
+                    logits = self.forward(images)
+                    loss = F.cross_entropy(logits, labels)
+                self.scaler.scale(loss / self.batch.passes).backward()
+            losses.append(loss.detach())
+            self.hits += (logits.argmax(1) == labels).sum()
+            self.loss += loss.detach().double() * len(labels)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.step += 1
+        self.unseen.append(torch.stack(losses).sum())
+
+    def look(self, report) -> None:
+        """Shows how the epoch goes. Raises UserError where a loss since the last look is not finite."""
+        first = self.step - len(self.unseen)
+        for step, loss in enumerate(torch.stack(self.unseen).tolist(), start=first):
+            # The scaler leaves out such a step, and makes the scale smaller, until that is no help any more.
+            if not math.isfinite(loss) and not (self.scaler.is_enabled() and self.scaler.get_scale() >= 1):
+                rate = learning_rate(self.recipe, step, self.steps)
+                raise UserError(
+                    f"{self.row} seed {self.seed}: the loss is {loss} at step {step}, learning rate {rate:g}; "
+                    f"the last state is {self.states.newest() or 'none'}"
+                )
+        trained = (self.step - len(self.epochs) * self.steps) * self.batch.passes * self.batch.images
+        self.unseen.clear()
+        report.step(
+            f"epoch {len(self.epochs) + 1}/{self.recipe['epochs']}, loss {float(self.loss) / trained:.3f}, "
+            f"accuracy {int(self.hits) / trained:.1%}, {self.speed():.0f} images/s",
+            self.step - first,
+        )
+
+    def speed(self) -> float:
+        """Images a second, of all processes together, in this epoch."""
+        done = (self.step - len(self.epochs) * self.steps) * self.batch.size
+        return done / (self.clock.seconds()["epoch"])
+
+    def end_epoch(self, report) -> None:
+        """Evaluates and adds a line to the log."""
+        speed, trained = self.speed(), self.steps * self.batch.size
+        hits, loss = self.processes.sums(int(self.hits), float(self.loss))
+        self.processes.average_statistics(self.model)
+        top1, top5, seen = self.processes.sums(*validate(self.model, self.held_out, self.precision))
+        images = len(self.manifest.val)
+        if seen != images:
+            raise UserError(f"evaluation saw {seen} images, not the {images} of {self.data['folder']}/manifest.csv")
+        seconds = self.clock.seconds()
+        self.epochs.append(
+            {
+                "epoch": len(self.epochs) + 1,
+                "learning_rate": learning_rate(self.recipe, self.step - 1, self.steps),
+                "train_loss": loss / trained,
+                "train_top1": 100 * hits / trained,
+                "val_top1": 100 * top1 / images,
+                "val_top5": 100 * top5 / images,
+                "images_per_second": speed,
+                "seconds": seconds["epoch"],
+                "seconds_waiting": seconds["waiting"] - sum(line["seconds_waiting"] for line in self.epochs),
+            }
+        )
+        report.say(
+            f"epoch {len(self.epochs)}/{self.recipe['epochs']}, loss {loss / trained:.3f}, "
+            f"validation {top1 / images:.1%}, {speed:.0f} images/s"
+        )
+        self.hits.zero_()
+        self.loss.zero_()
+        self.clock.begin_epoch()
+
+    def write(self) -> None:
+        """Writes the results of a run that has come to its end."""
+        save_weights(self.model, self.output / "weights.safetensors")
+        write_csv(self.output / "log.csv", self.epochs[0], (line.values() for line in self.epochs))
+        best = max(self.epochs, key=lambda line: line["val_top1"])
+        splits = {"train": len(self.manifest.train), "val": len(self.manifest.val)}
+        seconds = self.clock.seconds()
+        write_record(
+            self.output / "run.json",
+            {
+                "row": self.row,
+                "preset": self.preset_name,
+                "seed": self.seed,
+                "num_classes": self.manifest.num_classes,
+                "recipe": self.recipe,
+                "batch": {
+                    "size": self.batch.size,
+                    "processes": self.processes.size,
+                    "passes": self.batch.passes,
+                    "images": self.batch.images,
+                },
+                "precision": self.precision,
+                "data": self.data | {"manifest_sha256": self.manifest.sha256} | splits,
+                "files": hashes(self.output, "weights.safetensors", "log.csv"),
+                "best": {key: best[key] for key in ("epoch", "val_top1", "val_top5")},
+                "sessions": self.sessions,
+                "accepted_changes": self.accepted,
+                "seconds": seconds["all"],
+                "seconds_waiting_for_data": seconds["waiting"],
+                "seconds_saving": seconds["saving"],
+            }
+            | self.record,
+        )
+
+    def say(self, text: str) -> None:
+        if self.processes.rank == 0:
+            print(f"{self.row} seed {self.seed}: {text}", file=sys.stderr)
+
+
+class Clock:
+    """Seconds that a run has taken, over all its sessions."""
+
+    def __init__(self, all: float = 0, epoch: float = 0, waiting: float = 0, saving: float = 0):
+        now = time.monotonic()
+        self.run_began, self.epoch_began = now - all, now - epoch
+        self.spent = {"waiting": waiting, "saving": saving}
+
+    @contextmanager
+    def __call__(self, what: str):
+        """Counts the time in its block as spent on `what`."""
+        began = time.monotonic()
+        yield
+        self.spent[what] += time.monotonic() - began
+
+    def begin_epoch(self) -> None:
+        self.epoch_began = time.monotonic()
+
+    def seconds(self) -> dict[str, float]:
+        now = time.monotonic()
+        return {"all": now - self.run_began, "epoch": now - self.epoch_began} | self.spent
 
 
 @torch.no_grad()
-def validate(model: nn.Module, images, precision: torch.dtype) -> tuple[int, int]:
-    """Top-1 and top-5 hits of the model, left in eval mode, over all of `images`."""
+def validate(model: nn.Module, images, precision: str) -> tuple[int, int, int]:
+    """Top-1 and top-5 hits of the model, left in eval mode, over all of `images`, and how many these are."""
     model.eval()
-    hits = [0, 0]
+    hits1, hits5, seen = 0, 0, 0
     for x, labels in images:
-        with torch.autocast(x.device.type, precision, enabled=precision != torch.float32):
+        with use_precision(precision, x.device):
             logits = model(x)
-        hits = [a + b for a, b in zip(hits, count_hits(logits, labels))]
-    return hits[0], hits[1]
+        first, among = count_hits(logits, labels)
+        hits1, hits5, seen = hits1 + first, hits5 + among, seen + len(labels)
+    return hits1, hits5, seen
+
+
+@contextmanager
+def signals() -> Iterator[list[int]]:
+    """The signals, of those that ask a run to end, that came so far. SIGUSR1 is what schedulers warn with."""
+    caught = []
+    asking = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+    before = {number: signal.signal(number, lambda number, _: caught.append(number)) for number in asking}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _generators(device: torch.device) -> dict:
+    """The states of all random number generators, as plain values and tensors."""
+    numpy = np.random.get_state()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        "python": random.getstate(),
+        "numpy": (numpy[0], numpy[1].tolist(), *numpy[2:]),
+    }
+
+
+def _set_generators(states: dict, device: torch.device) -> None:
+    torch.set_rng_state(states["torch"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)
+    random.setstate(states["python"])
+    np.random.set_state(states["numpy"])
