@@ -12,6 +12,7 @@ rule evaluate:
     log: f"{RESULTS}/logs/evaluate/{{row}}-{{run}}.log",
     benchmark: f"{RESULTS}/benchmarks/evaluate/{{row}}-{{run}}.tsv"
     threads: 1
-    resources: mem_mb=3000, runtime=60,
+    resources: mem_mb=3000, runtime=60, gpu=0,
     shell:
-        "paradise evaluate {RESULTS}/{wildcards.row}/{wildcards.run} --threads {threads} 2>&1 | tee {log}"
+        "paradise evaluate {RESULTS}/{wildcards.row}/{wildcards.run} --threads {threads} --gpus {resources.gpu}"
+        " 2>&1 | tee {log}"

@@ -10,5 +10,7 @@ rule prepare:
     params:
         dataset=config["data"]["dataset"],
         per_class=config["data"].get("per_class"),
+        source=config["data"].get("source"),
+        expect=config["data"].get("expect"),
     shell:
-        "paradise prepare --preset {PRESET} 2>&1 | tee {log}"
+        "paradise prepare --preset {PRESET} --threads {threads} 2>&1 | tee {log}"

@@ -11,10 +11,15 @@ rule train:
     threads: 1
     # The longest first, so that none is left to run alone at the end.
     priority: lambda wildcards: presets.recipe(config, wildcards.row)["epochs"]
-    resources: mem_mb=3000, runtime=60,
+    # Two minutes before its time is over Slurm warns it, and it saves its state.
+    resources: mem_mb=3000, runtime=60, gpu=0, slurm_extra="'--signal=TERM@120'",
     params:
         recipe=lambda wildcards: settings(presets.recipe(config, wildcards.row)),
         data=settings(config["data"]),
+    # A signal is for `paradise`, which saves its state and says so: the shell and `tee` wait for it. A run that goes on
+    # from there goes on in its log as well.
     shell:
+        "trap : INT TERM USR1; "
         "paradise train {wildcards.row} --seed {wildcards.seed} --preset {PRESET} --threads {threads}"
-        " --output {RESULTS}/{wildcards.row}/seed{wildcards.seed} 2>&1 | tee {log}"
+        " --gpus {resources.gpu} --output {RESULTS}/{wildcards.row}/seed{wildcards.seed} 2>&1"
+        " | (trap '' INT TERM USR1; exec tee --append {log})"
