@@ -1,0 +1,103 @@
+"""What the benchmarks share: a folder of ImageNet's layout to read, interleaved rounds, and how results are written."""
+
+import os
+import random
+import statistics
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from sklearn.datasets import load_sample_images
+
+from paradise.data.prepare import prepare
+from paradise.device import pick_device
+from paradise.files import write_text
+from paradise.preset import load
+from paradise.record import PACKAGES, commit, processor, version_of
+
+RESULTS = Path(__file__).parent / "results"
+IMAGENET = Path("config/imagenet.yaml")
+
+
+def imagenet_like(folder: Path, classes: int, train: int, val: int) -> dict:
+    """A preset's `data` for JPEGs of ImageNet's usual size (500×375, some upright, some 110 KB), written into `folder`.
+
+    They are crops of scikit-learn's two photographs, each with noise of its own, as many of each class as `train` and
+    `val` say. What an earlier call wrote is kept.
+    """
+    photographs = [Image.fromarray(pixels) for pixels in load_sample_images().images]
+    draw = np.random.default_rng(0)
+    for split, count in (("train", train), ("val", val)):
+        for label in range(classes):
+            for number in range(count):
+                width, height = (500, 375) if draw.random() < 0.75 else (375, 500)
+                photograph = photographs[int(draw.integers(2))]
+                scale = draw.uniform(0.6, 1.0) * min(photograph.width / width, photograph.height / height)
+                left = draw.uniform(0, photograph.width - scale * width)
+                top = draw.uniform(0, photograph.height - scale * height)
+                box = (left, top, left + scale * width, top + scale * height)
+                pixels = np.asarray(photograph.resize((width, height), Image.Resampling.BICUBIC, box))
+                noisy = (pixels + draw.normal(0, 6, pixels.shape)).clip(0, 255).astype(np.uint8)
+                path = folder / "images" / split / f"n{label:08d}" / f"{number:05d}.JPEG"
+                if not path.exists():
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(noisy).save(path, quality=88)
+    data = load(IMAGENET)["data"] | {"folder": str(folder), "source": str(folder / "images")}
+    data["expect"] = {"classes": classes, "train": classes * train, "val": classes * val}
+    prepare(data, os.cpu_count())
+    return data
+
+
+def interleaved(measures: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """What each of `measures` returned in each of `rounds`, all in turn and each round in another random order.
+
+    A first round, in which everything warms up, does not count.
+    """
+    order, values = random.Random(0), {name: [] for name in measures}
+    for number in range(rounds + 1):
+        for name in order.sample(list(measures), len(measures)):
+            value = measures[name]()
+            if number:
+                values[name].append(value)
+    return values
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """How long `call` takes; a GPU is waited for."""
+    _wait()
+    began = time.perf_counter()
+    call()
+    _wait()
+    return time.perf_counter() - began
+
+
+def spread(values: list[float], digits: int = 1) -> str:
+    """Median and range."""
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f})"
+
+
+def write(name: str, title: str, lines: list[dict], notes: list[str]) -> None:
+    """Writes `lines`, a dict for each, as `results/NAME.csv`, and with `notes` and the machine as `results/NAME.md`."""
+    table = pd.DataFrame(lines)
+    device = pick_device()
+    gpu = f"{torch.cuda.get_device_name(device)}, " if device.type == "cuda" else ""
+    versions = ", ".join(f"{package} {version_of(package)}" for package in PACKAGES if version_of(package))
+    machine = (
+        f"{gpu}{processor()} ({torch.backends.cpu.get_cpu_capability()}), {os.cpu_count()} cores; {versions}; "
+        f"commit {(commit() or 'unknown')[:10]}; {date.today()}."
+    )
+    text = table.to_markdown(index=False, disable_numparse=True)
+    page = [f"# {title}", "", text, "", *(f"- {note}" for note in [*notes, machine])]
+    write_text(RESULTS / f"{name}.csv", table.to_csv(index=False))
+    write_text(RESULTS / f"{name}.md", "\n".join(page) + "\n")
+    print(text)
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

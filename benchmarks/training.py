@@ -1,0 +1,96 @@
+"""Training as it is run: images a second, time spent waiting for data, and how near the device's arithmetic it comes.
+
+    python benchmarks/training.py [ROW …] [--images 500] [--batch 32]
+
+Each row is trained by `paradise.training.loop.train` for two epochs of 224×224 crops of JPEGs of ImageNet's size,
+through DALI, by the recipe of the preset `imagenet`; the second epoch counts. On a GPU in bfloat16, without and with
+`torch.compile`; on a processor in float32.
+"""
+
+import argparse
+import csv
+import json
+import tempfile
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from common import IMAGENET, imagenet_like, interleaved, seconds, write
+from torch.utils.flop_counter import FlopCounterMode
+
+from paradise.device import AUTOCAST, pick_device
+from paradise.models import create_model
+from paradise.names import parse_row
+from paradise.preset import load
+from paradise.training.loop import train
+
+ROWS = {"cpu": ["resnet18"], "cuda": [f"{kind}resnet{depth}" for depth in (18, 50) for kind in ("", "pd_a_", "pd_b_")]}
+CLASSES = 10
+
+
+def main() -> None:
+    device = pick_device()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("rows", nargs="*", default=ROWS[device.type])
+    parser.add_argument("--images", type=int, default=500, help="of an epoch")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    precision = "bfloat16" if device.type == "cuda" else "float32"
+    data = imagenet_like(Path("data/benchmark-training"), CLASSES, arguments.images // CLASSES, 2)
+    peak = measured_peak(device, precision)
+    lines = []
+    for row in arguments.rows:
+        operations = operations_of_an_image(row)
+        for compiled in (False, True) if device.type == "cuda" else (False,):
+            preset = load(IMAGENET) | {"data": data}
+            preset["training"] |= {
+                "epochs": 2, "batch_size": arguments.batch, "device_batch_size": arguments.batch, "schedule": "cosine",
+                "learning_rate": 0.01, "precision": precision, "compile": compiled,
+            }  # fmt: skip
+            with tempfile.TemporaryDirectory() as folder:
+                train(row, preset, "benchmark", 0, arguments.threads, Path(folder))
+                epoch = list(csv.DictReader((Path(folder) / "log.csv").open()))[-1]
+                run = json.loads((Path(folder) / "run.json").read_text())
+            speed = float(epoch["images_per_second"])
+            lines.append({
+                "row": row,
+                "torch.compile": "yes" if compiled else "no",
+                "images/s": f"{speed:.1f}",
+                "waiting for data %": f"{100 * float(epoch['seconds_waiting']) / float(epoch['seconds']):.2f}",
+                "GFLOP an image": f"{operations / 1e9:.1f}",
+                "TFLOP/s": f"{speed * operations / 1e12:.3f}",
+                "of the matrix peak %": f"{100 * speed * operations / peak:.1f}",
+                "precision": run["precision"],
+            })  # fmt: skip
+    write("training", "Training at 224×224", lines, [
+        f"Batches of {arguments.batch}, {arguments.images} images an epoch, the second of two epochs, evaluation "
+        f"apart; {arguments.threads} processor threads, which decode as well.",
+        "GFLOP an image: of convolutions and Linear layers, forward and backward, two for each multiply-accumulate, as "
+        "`torch.utils.flop_counter` counts them in the network as it is trained, with all its branches.",
+        f"Matrix peak: {peak / 1e12:.3f} TFLOP/s, what the largest of a few square matrix products reached here in "
+        f"{precision}.",
+    ])  # fmt: skip
+
+
+def operations_of_an_image(row: str) -> int:
+    """Floating-point operations of a training step, for each image of its batch."""
+    name, branches = parse_row(row)
+    model = create_model(name, CLASSES, branches)
+    with FlopCounterMode(display=False) as counter:
+        F.cross_entropy(model(torch.rand(2, 3, 224, 224)), torch.tensor([0, 1])).backward()
+    return counter.get_total_flops() // 2
+
+
+def measured_peak(device: torch.device, precision: str) -> float:
+    """Operations a second of square matrix products, the best of a few sizes."""
+    dtype = AUTOCAST.get(precision, torch.float32)
+    measures = {}
+    for size in (2048, 4096) if device.type == "cpu" else (4096, 8192, 16384):
+        a, b = (torch.rand(size, size, device=device, dtype=dtype) for _ in range(2))
+        measures[size] = lambda a=a, b=b: 2 * len(a) ** 3 / seconds(lambda: a @ b)
+    return max(max(values) for values in interleaved(measures, 5).values())
+
+
+if __name__ == "__main__":
+    main()
