@@ -42,11 +42,11 @@ def imagenet_like(folder: Path, classes: int, train: int, val: int) -> dict:
                 top = draw.uniform(0, photograph.height - scale * height)
                 box = (left, top, left + scale * width, top + scale * height)
                 pixels = np.asarray(photograph.resize((width, height), Image.Resampling.BICUBIC, box))
-                noisy = (pixels + draw.normal(0, 6, pixels.shape)).clip(0, 255).astype(np.uint8)
+                noisy = (pixels + draw.normal(0, 9, pixels.shape)).clip(0, 255).astype(np.uint8)
                 path = folder / "images" / split / f"n{label:08d}" / f"{number:05d}.JPEG"
                 if not path.exists():
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    Image.fromarray(noisy).save(path, quality=88)
+                    Image.fromarray(noisy).save(path, quality=95)
     data = load(IMAGENET)["data"] | {"folder": str(folder), "source": str(folder / "images")}
     data["expect"] = {"classes": classes, "train": classes * train, "val": classes * val}
     prepare(data, os.cpu_count())

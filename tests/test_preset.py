@@ -123,3 +123,28 @@ def test_overrides_change_only_the_rows_that_match():
     assert presets.recipe(preset, "resnet18") == DIGITS["training"]
     assert presets.recipe(preset, "se_resnet50") == DIGITS["training"] | {"epochs": 9}
     assert presets.recipe(preset, "pd_b_resnet50") == DIGITS["training"] | {"epochs": 9, "learning_rate": 0.5}
+
+
+def test_imagenet_is_the_published_recipe():
+    """The method, section 5: eight GPUs of 32 images, 100 epochs, no warm-up, half precision."""
+    preset = presets.load(REPOSITORY / "config" / "imagenet.yaml")
+    assert presets.rows(preset) == ROWS
+    assert preset["training"] == {
+        "epochs": 100, "batch_size": 8 * 32, "device_batch_size": 32, "learning_rate": 0.1, "momentum": 0.9,
+        "weight_decay": 1e-4, "warmup_epochs": 0, "schedule": [30, 60, 90], "precision": "float16",
+    }  # fmt: skip
+    data = preset["data"]
+    assert (data["image_size"], data["resize"]) == (224, 256)
+    assert data["augment"] == {"area": [0.1, 1.0], "aspect": [0.8, 1.25], "shift": 0, "flip": True}
+    assert data["expect"] == {"classes": 1000, "train": 1_281_167, "val": 50_000}
+
+
+def test_precisions_and_loaders_are_named():
+    for section, key, wrong, choices in (
+        ("training", "precision", "half", "float16"),
+        ("data", "loader", "x", "memory"),
+    ):
+        preset = copy.deepcopy(DIGITS)
+        preset[section][key] = wrong
+        with pytest.raises(UserError, match=rf"^p\.yaml: '{section}\.{key}': '{wrong}' is not one of .*'{choices}'"):
+            presets.check(preset, "p.yaml")

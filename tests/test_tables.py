@@ -220,3 +220,29 @@ def test_a_damaged_record_is_named_and_no_table_written(results, preset, name, t
     with pytest.raises(UserError, match="damaged"):
         write_tables(["imagenet"], preset, "digits", results, PAPER)
     assert not (results / "tables").exists()
+
+
+@pytest.mark.parametrize(
+    "dataset,images,note",
+    [
+        ("fashion-mnist", 10_000, "is of Fashion-MNIST, 28×28 pixels of clothing in 10 classes, **not ImageNet**;"),
+        ("imagenet", 60, "is of a part of ImageNet, or other images in folders like its, **not ImageNet**;"),
+        (
+            "imagenet",
+            50_000,
+            "Accuracy, measured (bold) and published, is of ImageNet; the recipe is the paper's in the",
+        ),
+    ],
+)
+def test_the_data_are_named(results, preset, dataset, images, note):
+    preset["data"]["dataset"] = dataset
+    for path in results.glob("*/seed0/*.json"):
+        record = json.loads(path.read_text())
+        if path.name == "evaluation.json":
+            record["images"] = images
+        else:
+            record["data"]["dataset"] = dataset
+        write(path, record)
+    first = next(line for line in tables(results, preset)["imagenet"][2].splitlines() if line.startswith("- "))
+    assert note in first
+    assert ("says nothing about the method" in first) == ("**not ImageNet**" in first)

@@ -54,7 +54,7 @@ stop() {
     done
     rm -f $CONF
 }
-trap stop EXIT
+trap 'stop; rm -rf "$WORK"' EXIT
 slurmctld && slurmd
 wait_for 60 bash -c "sinfo --noheader --format=%t | grep -q idle"
 sinfo
@@ -64,7 +64,7 @@ mkdir "$WORK/project"
 git ls-files -z --cached --others --exclude-standard | tar --null --files-from=- --create | tar --extract --directory="$WORK/project"
 cd "$WORK/project"
 export PYTHONPATH=$PWD/src
-sed --in-place 's/epochs: 1$/epochs: 200/' config/smoke.yaml
+sed --in-place 's/epochs: 1$/epochs: 120/' config/smoke.yaml
 RESULTS=results/smoke
 log() { echo "$RESULTS/logs/train/$1-seed0.log"; }
 says() { grep --quiet --no-messages "$2" "$(log "$1")"; }
@@ -79,7 +79,7 @@ snakemake --profile workflow/profiles/slurm --configfile config/smoke.yaml \
 SNAKEMAKE=$!
 
 for row in "${ROWS[0]}" "${ROWS[1]}"; do
-    wait_for 180 says "$row" "epoch 3/200"
+    wait_for 180 says "$row" "epoch 3/120"
     job=$(job_of "$row")
     if [ "$row" = "${ROWS[0]}" ]; then command=(scancel "$job"); else command=(scontrol requeue "$job"); fi
     say "${command[*]}: $row"
@@ -90,7 +90,7 @@ wait "$SNAKEMAKE" || { tail -50 "$WORK/snakemake.log"; fail "snakemake ended wit
 
 say "The trainings' logs, epochs left out"
 for row in "${ROWS[@]}"; do
-    grep --invert-match "epoch [0-9]*/200, loss" "$(log "$row")"
+    grep --invert-match "epoch [0-9]*/120, loss" "$(log "$row")"
     says "$row" "going on from step" || fail "$row was not ended on its way"
 done
 
@@ -103,4 +103,3 @@ for row in "${ROWS[@]}"; do
 done
 cat "$RESULTS/tables/imagenet.md" | head -8
 say "PASSED in $((SECONDS / 60)) min"
-rm -rf "$WORK"

@@ -21,6 +21,7 @@ from paradise.models import create_model
 pytestmark = pytest.mark.slow
 SMOKE = ("--configfile", "config/smoke.yaml")
 SNAKEMAKE = str(Path(sys.executable).with_name("snakemake"))
+RUN = "results/smoke/pd_b_resnet18/seed0"
 ROWS = ("resnet18", "pd_a_resnet18-standard1-group", "pd_b_resnet18")
 
 
@@ -146,13 +147,13 @@ def test_a_failed_row_leaves_the_others_and_is_named_and_made_up_for(project):
 def test_an_interrupted_run_leaves_no_half_written_output_and_goes_on(project, kill):
     results = project / "results" / "smoke"
     shutil.rmtree(results / "pd_b_resnet18")
-    change_preset(project, lambda preset: preset.update(overrides={"pd_b_*": {"epochs": 50}}))
+    change_preset(project, lambda preset: preset.update(overrides={"pd_b_*": {"epochs": 15}}))
     process = subprocess.Popen(
         [SNAKEMAKE, *SMOKE], cwd=project, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
     for line in process.stdout:
-        if "epoch 1/50" in line:
+        if "epoch 1/15" in line:
             break
     time.sleep(0.5)
     os.killpg(process.pid, kill)
@@ -163,6 +164,31 @@ def test_an_interrupted_run_leaves_no_half_written_output_and_goes_on(project, k
     if kill == signal.SIGKILL:
         snakemake(project, "--unlock")
     assert planned(project)["train"] == 1
+    log = (results / "logs" / "train" / "pd_b_resnet18-seed0.log").read_text()
+    saved = [path.name for path in (results / "pd_b_resnet18" / "seed0").glob("state/*.pt")]
+    if kill == signal.SIGKILL:
+        assert saved == [], "nothing was saved within ten minutes"
+        return
+    assert f"SIGINT ended it; the same command goes on from {RUN}/state/{saved[0]}" in log
+    snakemake(project, f"{RUN}/run.json")
+    step = int(saved[0][5:13])
+    assert f"going on from step {step} of 75" in (results / "logs" / "train" / "pd_b_resnet18-seed0.log").read_text()
+    assert json.loads((project / RUN / "run.json").read_text())["sessions"] == 2
+    assert not (project / RUN / "state").exists()
+
+
+def test_a_training_gets_the_gpus_that_its_job_has(project):
+    commands = snakemake(project, "--forceall", "-n", "-p", "--set-resources", "train:gpu=8", "evaluate:gpu=1")
+    assert commands.count("--gpus 8") == 3 and commands.count("--gpus 1 ") == 3
+    profile = snakemake(project, "--forceall", "-n", "-p", "--profile", "workflow/profiles/gpu")
+    assert profile.count("--gpus 8") == 3 and profile.count("--gpus 1 ") == 3
+    assert planned(project) == {}, "on how many something ran is no reason to run it again"
+    if not torch.cuda.is_available():
+        output = snakemake(
+            project, f"{RUN}/run.json", "--forcerun", "train", "--set-resources", "train:gpu=2", check=False
+        )
+        assert output.count("error: 2 GPUs are asked for and 0 are here; ask for fewer") >= 1
+        assert "Traceback" not in output
 
 
 def test_a_wrong_preset_is_refused_in_one_line(project):
