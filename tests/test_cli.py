@@ -12,6 +12,8 @@ import pytest
 import yaml
 from conftest import PAPER, run
 
+from paradise.errors import INTERRUPTED
+
 
 def paradise(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
     return run(sys.executable, "-m", "paradise", *arguments, cwd=cwd, check=False)
@@ -98,7 +100,7 @@ def test_a_truncated_image_is_refused_by_path(project):
     assert not (project / "results").exists()
 
 
-def test_ctrl_c_leaves_no_traceback_and_no_output(project):
+def test_ctrl_c_leaves_a_state_and_no_traceback_and_no_output(project):
     """A hundred epochs, interrupted in their midst."""
     preset = yaml.safe_load((project / "mine.yaml").read_text())
     preset["training"]["epochs"] = 100
@@ -112,9 +114,11 @@ def test_ctrl_c_leaves_no_traceback_and_no_output(project):
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     output = process.communicate(timeout=60)[0]
-    assert process.returncode == 130
+    assert process.returncode == INTERRUPTED
     assert "Traceback" not in output
-    assert not list(project.glob("results/**/*.*"))
+    written = [path.relative_to(project).as_posix() for path in project.glob("results/**/*") if path.is_file()]
+    assert [path for path in written if not path.startswith("results/mine/resnet18/seed0/state/")] == []
+    assert any(path.endswith(".pt") for path in written)
 
 
 def test_outside_the_project_tables_say_so(project):

@@ -35,7 +35,7 @@ def test_a_disk_that_fills_up_leaves_the_old_weights(saved, tmp_path, monkeypatc
         raise OSError("no space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", fill_up)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(UserError, match=r"weights.safetensors cannot be written: no space left on device"):
         save_weights(saved[0], path)
     assert path.read_bytes() == b"old"
     assert [file.name for file in tmp_path.iterdir()] == [path.name]

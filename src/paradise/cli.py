@@ -60,7 +60,11 @@ def train(
     if gpus and count != gpus:
         raise UserError(f"--gpus {gpus} and --processes {count}: each process has one GPU, so leave one of them away")
     if count > 1 and "RANK" not in os.environ:
+        from paradise.data.loaders import share_batch
         from paradise.training.processes import launch
+
+        recipe = presets.recipe(settings, row)
+        share_batch(recipe, recipe["batch_size"], 0, count)  # before hundreds of processes find that it does not divide
 
         sys.exit(launch(count, sys.argv[1:]))
     from paradise.training.loop import train

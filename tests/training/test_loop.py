@@ -98,6 +98,13 @@ def test_a_loss_that_is_not_finite_stops_the_run(preset, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
 
 
+def test_compiling_needs_a_compiler(preset, tmp_path, monkeypatch):
+    preset["training"]["compile"] = True
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError, match=r"'training.compile' needs a C"):
+        train("resnet18", preset, "test", 0, 1, tmp_path)
+
+
 def test_missing_data_is_named_and_nothing_written(preset, tmp_path):
     preset["data"]["folder"] = str(tmp_path / "gone")
     with pytest.raises(UserError, match="gone does not exist"):

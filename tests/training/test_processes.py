@@ -94,10 +94,12 @@ def test_an_error_of_all_is_said_once(digits, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_more_processes_than_images_are_refused(digits, tmp_path):
-    preset = write_preset(tmp_path / "p.yaml", digits, batch_size=2)
-    code, output = ended(start(command(preset, tmp_path / "run", "--processes", "3")))
-    assert code == 2 and "batch_size 2 is no multiple of 3 processes" in output
+def test_far_too_many_processes_are_refused_before_they_start(digits, tmp_path):
+    preset = write_preset(tmp_path / "p.yaml", digits)
+    began = time.monotonic()
+    code, output = ended(start(command(preset, tmp_path / "run", "--processes", "10000")))
+    assert code == 2 and output.startswith("error: batch_size 16 is no multiple of 10000 processes")
+    assert time.monotonic() - began < 30
 
 
 def workers(output: Path) -> list[int]:
@@ -131,6 +133,16 @@ def test_where_a_process_dies_the_others_end_and_nothing_is_lost(digits, tmp_pat
     assert "of 2 was killed" in said
     assert not workers(output)
     assert len(list(output.glob("state/step-*.pt"))) == 2
+
+
+def test_where_the_launcher_is_killed_its_processes_end(digits, tmp_path):
+    preset = write_preset(tmp_path / "p.yaml", digits, epochs=100)
+    output = tmp_path / "run"
+    process = start(command(preset, output, "--processes", "2", "--save-minutes", "0"))
+    wait_for(lambda: list(output.glob("state/step-*.pt")))
+    process.kill()
+    process.wait()
+    wait_for(lambda: not workers(output), 30)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])

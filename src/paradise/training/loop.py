@@ -84,6 +84,8 @@ class Run:
         self.device = processes.device
         self.threads = max(threads // processes.size, 1)
         self.precision = pick_precision(self.recipe["precision"], self.device)
+        if self.recipe.get("compile") and not any(map(shutil.which, ("g++", "clang++", "c++"))):
+            raise UserError("'training.compile' needs a C++ compiler, and there is none; install g++ or leave it away")
         self.manifest = prepared(self.data)
         if processes.size > len(self.manifest.val):
             raise UserError(f"{processes.size} processes are more than the {len(self.manifest.val)} validation images")

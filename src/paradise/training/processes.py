@@ -1,5 +1,6 @@
 """The processes of one run: a single one, or those that torchrun started, each with a device of its own."""
 
+import ctypes
 import logging
 import math
 import os
@@ -20,6 +21,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from paradise.device import pick_device
 from paradise.errors import INTERRUPTED
+
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,8 @@ def joined(gpus: int | None) -> Iterator[Processes]:
     if size == 1:
         yield Processes(0, 1, own)
         return
+    # Where the launcher is killed, its processes end as well: they would wait for each other for ever.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     dist.init_process_group("cpu:gloo,cuda:nccl" if own.type == "cuda" else "gloo")
     try:
         yield Processes(dist.get_rank(), size, own)
