@@ -10,7 +10,7 @@ from sklearn.datasets import load_sample_images
 
 from paradise.data.dali import EvaluationLoader, TrainingLoader
 from paradise.data.loaders import Batch
-from paradise.data.manifest import read_manifest, write_manifest
+from paradise.data.manifest import Split, read_manifest, write_manifest
 from paradise.errors import UserError
 from paradise.files import sha256
 
@@ -253,3 +253,33 @@ def test_a_loader_goes_on_from_a_state_to_the_bit(digits, settings, processes, p
                 for a, b in zip(next(first), next(second)):
                     assert torch.equal(a, b)
         again = shares(digits, settings, processes, passes, images, [loader.state() for loader in again])
+
+
+ODD = {
+    "cmyk.JPEG": lambda image: image.convert("CMYK"),
+    "grey.JPEG": lambda image: image.convert("L"),
+    "palette.png": lambda image: image.quantize(256),
+    "alpha.png": lambda image: image.convert("RGBA"),
+    "deep.png": lambda image: Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257),
+    "one_pixel.png": lambda image: image.resize((1, 1), Image.Resampling.BOX),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_images_of_other_kinds_are_shown_as_rgb(photographs, tmp_path, name):
+    """Their mean colour is that of the photograph they were made from; without colours, its grey."""
+    _, settings = photographs
+    with Image.open(tmp_path / "train" / "0" / "photograph.jpg") as photograph:
+        square = photograph.resize((256, 256))
+    path = tmp_path / "train" / "0" / name
+    ODD[name](square).save(path, format="jpeg" if name.endswith("JPEG") else "png")
+    split = Split(tmp_path, [f"train/0/{name}"], [0], [sha256(path)])
+    settings["resize"] = settings["image_size"]
+    x, _ = epoch(EvaluationLoader(split, settings, 1, 1, CPU))
+    shown = x[0].permute(1, 2, 0).numpy() * settings["std"] + settings["mean"]
+    expected = np.asarray(square, float).mean((0, 1)) / 255
+    if name.startswith(("grey", "deep")):
+        expected = np.full(3, np.asarray(square.convert("L"), float).mean() / 255)
+    np.testing.assert_allclose(shown.mean((0, 1)), expected, atol=0.01)
+    x, _ = epoch(training_loader(split, settings, 1, 0))
+    assert x.shape == (1, 3, 224, 224) and x.isfinite().all()
