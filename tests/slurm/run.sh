@@ -22,7 +22,7 @@ pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[slurm]'
 WORK=$(mktemp -d)
 HOST=$(hostname -s)
 CONF=/etc/slurm/slurm.conf # Snakemake's plug-in keeps no SLURM_CONF
-[ ! -e $CONF ] || fail "this machine has a Slurm of its own: $CONF"
+[ ! -e $CONF ] && ! pgrep -x slurmctld >/dev/null || fail "this machine has a Slurm of its own: $CONF, or a running slurmctld"
 mkdir -p "$(dirname $CONF)"
 cat >$CONF <<EOF
 ClusterName=paradise
