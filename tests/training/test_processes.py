@@ -14,7 +14,9 @@ import yaml
 from conftest import REPOSITORY, make_preset
 from safetensors.torch import load_file
 
-from paradise.errors import INTERRUPTED
+from paradise.data.prepare import prepare
+from paradise.errors import INTERRUPTED, UserError
+from paradise.training.loop import Run
 from paradise.training.processes import Processes
 
 pytestmark = pytest.mark.slow
@@ -100,6 +102,13 @@ def test_far_too_many_processes_are_refused_before_they_start(digits, tmp_path):
     code, output = ended(start(command(preset, tmp_path / "run", "--processes", "10000")))
     assert code == 2 and output.startswith("error: batch_size 16 is no multiple of 10000 processes")
     assert time.monotonic() - began < 30
+
+
+def test_more_processes_than_validation_images_are_refused(tmp_path):
+    prepare({"dataset": "digits", "folder": str(tmp_path / "digits")})
+    preset = make_preset(tmp_path / "digits", batch_size=722)
+    with pytest.raises(UserError, match="^361 processes are more than the 360 validation images$"):
+        Run("resnet18", preset, "test", 0, 1, tmp_path / "run", Processes(360, 361, torch.device("cpu")))
 
 
 def workers(output: Path) -> list[int]:
