@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from torch import nn
 
 from paradise.block import ConvBN, DynamicConv2d, PDABlock, PDBBlock, Skeleton, embed
-from paradise.errors import UserError
 from paradise.names import BRANCHES
 
 SUBSETS = [
@@ -154,10 +153,9 @@ def test_embedding_puts_narrow_kernels_in_the_middle():
     assert blocks.tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]
 
 
-def test_channels_that_64_groups_do_not_divide_are_refused():
-    with pytest.raises(UserError, match="96 → 64"):
-        PDABlock(96, 64)
-    PDABlock(96, 64, branches=("standard1", "skeleton"))
+@pytest.mark.parametrize(("channels", "groups"), [((64, 256), 64), ((96, 64), 32), ((256, 36), 4), ((3, 64), 1)])
+def test_the_group_branch_has_as_many_groups_up_to_64_as_divide_the_channels(channels, groups):
+    assert PDABlock(*channels).group.conv.groups == groups
 
 
 def test_every_branch_is_one_conv_bn_or_a_skeleton():

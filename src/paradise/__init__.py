@@ -6,6 +6,8 @@ _PUBLIC = {
     "create_model": "paradise.models",
     "list_models": "paradise.names",
     "fuse": "paradise.fusion",
+    "convert": "paradise.conversion",
+    "calibrate": "paradise.conversion",
     "load_weights": "paradise.weights",
 }
 __all__ = sorted(_PUBLIC)

@@ -6,13 +6,13 @@ Every class with a `fuse()` method returns the plain module that computes the sa
 applies them to a whole network.
 """
 
+import math
 from collections import OrderedDict
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from paradise.errors import UserError
 from paradise.names import BRANCHES
 
 GROUPS = 64
@@ -21,10 +21,18 @@ GROUPS = 64
 class ConvBN(nn.Sequential):
     """A convolution without bias and its BatchNorm; padding keeps the map's size at stride 1."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: tuple[int, int], stride: int, groups: int = 1):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: tuple[int, int],
+        stride: int,
+        norm: type,
+        groups: int = 1,
+    ):
         padding = (kernel_size[0] // 2, kernel_size[1] // 2)
         conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False)
-        super().__init__(OrderedDict(conv=conv, bn=nn.BatchNorm2d(out_channels)))
+        super().__init__(OrderedDict(conv=conv, bn=norm(out_channels)))
 
     def kernel_and_bias(self) -> tuple[Tensor, Tensor]:
         """The dense 3×3 kernel [C_out, C_in, 3, 3] and bias [C_out], float64, of this branch at inference."""
@@ -35,10 +43,10 @@ class ConvBN(nn.Sequential):
 class Skeleton(nn.Module):
     """A 3×1 and a 1×3 convolution, each with its BatchNorm, summed: one branch."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int):
+    def __init__(self, in_channels: int, out_channels: int, stride: int, norm: type):
         super().__init__()
-        self.vertical = ConvBN(in_channels, out_channels, (3, 1), stride)
-        self.horizontal = ConvBN(in_channels, out_channels, (1, 3), stride)
+        self.vertical = ConvBN(in_channels, out_channels, (3, 1), stride, norm)
+        self.horizontal = ConvBN(in_channels, out_channels, (1, 3), stride, norm)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.vertical(x) + self.horizontal(x)
@@ -54,9 +62,10 @@ class Gate(nn.Module):
 
     def __init__(self, in_channels: int, branches: int):
         super().__init__()
-        self.reduce = nn.Linear(in_channels, in_channels // 16)
+        hidden = max(in_channels // 16, 1)
+        self.reduce = nn.Linear(in_channels, hidden)
         self.relu = nn.ReLU(inplace=True)
-        self.expand = nn.Linear(in_channels // 16, branches)
+        self.expand = nn.Linear(hidden, branches)
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = x.mean((2, 3))
@@ -66,20 +75,25 @@ class Gate(nn.Module):
 class PDABlock(nn.Module):
     """PD-A: the sum of the branches. x [B, C_in, H, W] → [B, C_out, H/stride, W/stride].
 
-    `branches` are taken in the order of `names.BRANCHES`. Raises UserError where 64 groups do not divide the channels.
+    `branches` are taken in the order of `names.BRANCHES`; `norm` is the class of their BatchNorms. The group branch has
+    64 groups, or where these do not divide the channels, which they always do in a ResNet, the most that do.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 1, branches: tuple[str, ...] = BRANCHES):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        branches: tuple[str, ...] = BRANCHES,
+        norm: type[nn.BatchNorm2d] = nn.BatchNorm2d,
+    ):
         super().__init__()
-        if "group" in branches and (in_channels % GROUPS or out_channels % GROUPS):
-            raise UserError(
-                f"the group branch needs multiples of {GROUPS} channels, not {in_channels} → {out_channels}"
-            )
+        groups = math.gcd(GROUPS, in_channels, out_channels)
         make = {
-            "standard1": lambda: ConvBN(in_channels, out_channels, (3, 3), stride),
-            "standard2": lambda: ConvBN(in_channels, out_channels, (3, 3), stride),
-            "skeleton": lambda: Skeleton(in_channels, out_channels, stride),
-            "group": lambda: ConvBN(in_channels, out_channels, (3, 3), stride, groups=GROUPS),
+            "standard1": lambda: ConvBN(in_channels, out_channels, (3, 3), stride, norm),
+            "standard2": lambda: ConvBN(in_channels, out_channels, (3, 3), stride, norm),
+            "skeleton": lambda: Skeleton(in_channels, out_channels, stride, norm),
+            "group": lambda: ConvBN(in_channels, out_channels, (3, 3), stride, norm, groups),
         }
         self.in_channels, self.out_channels, self.stride = in_channels, out_channels, stride
         self.branch_names = tuple(branch for branch in BRANCHES if branch in branches)
@@ -102,8 +116,15 @@ class PDABlock(nn.Module):
 class PDBBlock(PDABlock):
     """PD-B: Σ w_i(x) · branch_i(x), w from the gate. Shapes as PD-A's."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 1, branches: tuple[str, ...] = BRANCHES):
-        super().__init__(in_channels, out_channels, stride, branches)
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        branches: tuple[str, ...] = BRANCHES,
+        norm: type[nn.BatchNorm2d] = nn.BatchNorm2d,
+    ):
+        super().__init__(in_channels, out_channels, stride, branches, norm)
         self.gate = Gate(in_channels, len(self.branch_names))
 
     def forward(self, x: Tensor) -> Tensor:

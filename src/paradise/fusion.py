@@ -1,44 +1,34 @@
 """From the trained form of a network to its inference form."""
 
 import copy
-from itertools import pairwise
 
 import torch
 from torch import nn
 
-from paradise.block import conv_with_bias, fold
-from paradise.resnet import BasicBlock, Bottleneck, ResNet
+from paradise.block import PDABlock, conv_with_bias, fold
+from paradise.structure import norm_pairs, replace, slots
 
 
-@torch.no_grad()
 def fuse(model: nn.Module) -> nn.Module:
     """A new module in eval mode that computes what `model.eval()` computes; `model` is left untouched.
 
     Every ParaDise block becomes what its `fuse()` returns (PD-A: one convolution with a bias; PD-B: mixed kernels and
     the gate), and every BatchNorm that follows a convolution is folded into it. Always from the running statistics:
-    a model in train mode is fused as if `eval()` had been called on it first.
+    a model in train mode is fused as if `eval()` had been called on it first. What is shared stays shared.
     """
-    return _fuse(copy.deepcopy(model)).eval()
+    if isinstance(model, PDABlock):
+        return copy.deepcopy(model).fuse().eval()
+    return fuse_(copy.deepcopy(model))
 
 
-def _fuse(module: nn.Module) -> nn.Module:
-    if hasattr(module, "fuse"):
-        return module.fuse()
-    for name, child in module.named_children():
-        module.register_module(name, _fuse(child))
-    for conv, bn in _pairs(module):
-        pair = module.get_submodule(conv), module.get_submodule(bn)
-        if isinstance(pair[0], nn.Conv2d) and isinstance(pair[1], nn.BatchNorm2d):
-            module.register_module(conv, conv_with_bias(*fold(*pair), like=pair[0]))
-            module.register_module(bn, nn.Identity())
-    return module
-
-
-def _pairs(module: nn.Module) -> list[tuple[str, str]]:
-    """Names of children that are applied one right after the other."""
-    names = [name for name, _ in module.named_children()]
-    if isinstance(module, nn.Sequential):
-        return list(pairwise(names))
-    if isinstance(module, (ResNet, BasicBlock, Bottleneck)):
-        return [(name, name.replace("conv", "bn")) for name in names if name.startswith("conv")]
-    return []
+@torch.no_grad()
+def fuse_(model: nn.Module) -> nn.Module:
+    """As `fuse`, but changes `model` itself; a block alone cannot be."""
+    for block, places in slots(model).items():
+        if isinstance(block, PDABlock):
+            replace(places, block.fuse())
+    for conv, bn in list(norm_pairs(model)):
+        places = slots(model)
+        replace(places[conv], conv_with_bias(*fold(conv, bn), like=conv))
+        replace(places[bn], nn.Identity())
+    return model.eval()

@@ -38,15 +38,21 @@ def check_branches(name: str, branches) -> tuple[str, ...]:
     kind, _ = split_model(name)
     if kind not in ("pd_a_", "pd_b_"):
         raise UserError(f"'{name}' has no branches to choose; only pd_a_ and pd_b_ models do")
+    return order_branches(kind.removesuffix("_"), branches, name)
+
+
+def order_branches(kind: str, branches, of: str) -> tuple[str, ...]:
+    """`branches` in the gate's order. Raises UserError, naming `of`, where a "pd_a" or "pd_b" cannot have them."""
+    branches = tuple(branches)
     for branch in branches:
         if branch not in BRANCHES:
-            raise UserError(f"unknown branch '{branch}' of '{name}'{nearest(branch, BRANCHES)}")
+            raise UserError(f"unknown branch '{branch}' of '{of}'{nearest(branch, BRANCHES)}")
     if len(set(branches)) < len(branches):
-        raise UserError(f"'{name}' was given a branch twice: {', '.join(branches)}")
+        raise UserError(f"'{of}' was given a branch twice: {', '.join(branches)}")
     if "standard1" not in branches:
-        raise UserError(f"'{name}' needs the branch 'standard1'; given: {', '.join(branches) or 'none'}")
-    if kind == "pd_b_" and len(branches) < 2:
-        raise UserError(f"'{name}' needs two branches or more: over one, its gate is the constant 1")
+        raise UserError(f"'{of}' needs the branch 'standard1'; given: {', '.join(branches) or 'none'}")
+    if kind == "pd_b" and len(branches) < 2:
+        raise UserError(f"'{of}' needs two branches or more: over one, its gate is the constant 1")
     return tuple(branch for branch in BRANCHES if branch in branches)
 
 

@@ -107,7 +107,7 @@ def test_far_too_many_processes_are_refused_before_they_start(digits, tmp_path):
 def test_more_processes_than_validation_images_are_refused(tmp_path):
     prepare({"dataset": "digits", "folder": str(tmp_path / "digits")})
     preset = make_preset(tmp_path / "digits", batch_size=722)
-    with pytest.raises(UserError, match="^361 processes are more than the 360 validation images$"):
+    with pytest.raises(UserError, match=r"^361 processes are more than the 360 validation images$"):
         Run("resnet18", preset, "test", 0, 1, tmp_path / "run", Processes(360, 361, torch.device("cpu")))
 
 
