@@ -1,7 +1,8 @@
 """ParaDise in any network: its 3×3 convolutions become ParaDise blocks, and `paradise.fuse` turns these back.
 
 A convolution and the BatchNorm that follows it become a block as in the paper. One without a BatchNorm, as in a
-feature pyramid or a detector's heads, becomes a block whose branches have a `SharedNorm`: fused, a plain convolution with a bias.
+feature pyramid or a detector's heads, becomes a block whose branches have a `SharedNorm`; fused, it is a plain
+convolution with a bias.
 """
 
 from collections.abc import Callable, Iterable
