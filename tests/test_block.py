@@ -146,6 +146,17 @@ def test_fused_blocks_work_in_bfloat16_and_channels_last(kind, batch):
         assert (half - expected).abs().max() < 0.05 * expected.abs().max()
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+@torch.no_grad()
+def test_a_fused_pd_b_keeps_the_memory_format_of_its_input(batch):
+    fused = PDBBlock(64, 64).eval().fuse()
+    x = torch.randn(batch, 64, 6, 6)
+    last = x.contiguous(memory_format=torch.channels_last)
+    assert fused(x).is_contiguous()
+    assert fused(last).is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(fused(x), fused(last))
+
+
 def test_embedding_puts_narrow_kernels_in_the_middle():
     assert embed(torch.ones(1, 1, 3, 1))[0, 0].tolist() == [[0, 1, 0]] * 3
     assert embed(torch.ones(1, 1, 1, 3))[0, 0].tolist() == [[0, 0, 0], [1, 1, 1], [0, 0, 0]]

@@ -144,7 +144,8 @@ class DynamicConv2d(nn.Module):
     """A fused PD-B block: a 3×3 convolution, its kernel and bias mixed per sample: K(x) = Σ w_i K_i, b(x) = Σ w_i b_i.
 
     kernels [n, C_out, C_in, 3, 3], biases [n, C_out]. One image: mix the kernels, then convolve once. A batch, where
-    every image would need a kernel of its own: convolve with all n kernels, then mix the outputs. Both are exact.
+    every image would need a kernel of its own: convolve with all n kernels, then mix the outputs. Both are exact. The
+    output has the memory format of x, whatever the kernels': operators that read memory as it lies rely on it.
     """
 
     def __init__(self, kernels: Tensor, biases: Tensor, gate: Gate, stride: int):
@@ -162,10 +163,14 @@ class DynamicConv2d(nn.Module):
         if x.shape[0] == 1:
             flat = self.kernels.permute(0, 2, 3, 1).reshape(branches, -1)
             kernel = (weights @ flat).view(channels, 3, 3, -1).permute(0, 3, 1, 2)
-            return F.conv2d(x, kernel, bias[0], self.stride, padding=1)
+            return _like(x, F.conv2d(x, kernel, bias[0], self.stride, padding=1))
         outputs = F.conv2d(x, self.kernels, None, self.stride, padding=1).unflatten(1, (branches, channels))
         mixed = sum(weights[:, i, None, None, None] * outputs[:, i] for i in range(branches))
-        return mixed + bias[:, :, None, None]
+        return _like(x, mixed + bias[:, :, None, None])
+
+
+def _like(x: Tensor, y: Tensor) -> Tensor:
+    return y.contiguous() if x.is_contiguous() else y
 
 
 def fold(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:

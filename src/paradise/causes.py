@@ -15,15 +15,33 @@ from paradise.files import sha256, write_json
 MODEL = ("block.py", "attention.py", "resnet.py", "models.py")
 DATA = ("digits", "fashion_mnist", "pixels", "imagenet", "images", "manifest", "prepare")
 LOADERS = ("data/loaders.py", "data/dali.py", "data/memory.py")
-TRAINING = tuple(f"training/{name}.py" for name in ("loop", "schedule", "optimizer", "processes", "state"))
+TRAINING = tuple(f"training/{name}.py" for name in ("loop", "schedule", "optimizer", "processes", "state", "signals"))
+FUSION = ("structure.py", "fusion.py")
+DETECTORS = [
+    f"detection/configs/{detector}-{backbone}.py"
+    for detector in ("retinanet", "cascade_rcnn")
+    for backbone in ("resnet50", "pd_a_resnet50", "pd_b_resnet50", "pd_b_resnet50-inside")
+]
+DETECTION = (
+    *("block.py", "conversion.py", *FUSION, "weights.py"),
+    *(f"detection/{name}.py" for name in ("modules", "config", "data")),
+    *DETECTORS,
+)
 CODE = {
     "prepare": tuple(f"data/{name}.py" for name in DATA),
     "import": (*MODEL, "checkpoints.py"),
     "train": (*MODEL, *LOADERS, "names.py", "device.py", "weights.py", *TRAINING),
-    "fuse": (*MODEL, "fusion.py"),
-    "evaluate": (*MODEL, "fusion.py", *LOADERS, "device.py", "evaluate.py", "accuracy.py"),
-    "complexity": (*MODEL, "fusion.py", "profiling/complexity.py"),
-    "latency": (*MODEL, "fusion.py", "profiling/latency.py"),
+    "fuse": (*MODEL, *FUSION),
+    "evaluate": (*MODEL, *FUSION, *LOADERS, "device.py", "evaluate.py", "accuracy.py"),
+    "complexity": (*MODEL, *FUSION, "profiling/complexity.py"),
+    "latency": (*MODEL, *FUSION, "profiling/latency.py"),
+    "prepare_detection": ("data/digits.py", "data/pixels.py", "detection/digits.py", "detection/data.py"),
+    "train_detector": (*DETECTION, "detection/train.py", "training/state.py", "training/signals.py"),
+    "evaluate_detector": (*DETECTION, "detection/outputs.py", "detection/evaluate.py", "device.py"),
+    "profile_detectors": (
+        *(*DETECTION, "detection/outputs.py", "detection/profile.py"),
+        *("profiling/complexity.py", "profiling/latency.py"),
+    ),
 }
 
 
@@ -60,6 +78,19 @@ def other_settings(run: dict, preset: dict) -> str | None:
     manifest = Path(preset["data"]["folder"], "manifest.csv")
     if "checkpoint" not in run and manifest.exists() and sha256(manifest) != run["data"]["manifest_sha256"]:
         changed.append(str(manifest))
+    return f"{', '.join(changed)} changed" if changed else None
+
+
+def other_detection(run: dict, preset: dict, results: Path) -> str | None:
+    """What of a detector's record `run` is not as `preset`, its data and its backbone are now, in words, or None."""
+    wanted, made = presets.detection(preset, run["row"]), run["detection"]
+    changed = [key for key in wanted | made if wanted.get(key) != made.get(key)]
+    prepared = Path(wanted["folder"], "detection.json")
+    if prepared.exists() and json.loads(prepared.read_text())["annotations"] != run["annotations"]:
+        changed.append(str(prepared))
+    source = results / run["backbone"]["row"] / f"seed{run['backbone']['seed']}" / "run.json"
+    if source.exists() and json.loads(source.read_text())["files"]["weights.safetensors"] != run["backbone"]["weights"]:
+        changed.append("its backbone")
     return f"{', '.join(changed)} changed" if changed else None
 
 

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from paradise import preset as presets
-from paradise.errors import INTERRUPTED, Interrupted, UserError
+from paradise.errors import INTERRUPTED, Interrupted, UserError, nearest
+from paradise.names import backbone_of
 from paradise.training import SAVE_MINUTES
 
 app = typer.Typer(
@@ -19,7 +20,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-Table = StrEnum("Table", ["imagenet", "ablation"])
+detection = typer.Typer(help="Table 3, step by step, in mmdetection.", no_args_is_help=True)
+app.add_typer(detection, name="detection")
+Table = StrEnum("Table", ["imagenet", "ablation", "detection"])
 Preset = Annotated[Path, typer.Option(help="The study's YAML file.")]
 Threads = Annotated[int, typer.Option(min=1, help="Processor threads.")]
 Folder = Annotated[Path, typer.Argument(help="A folder that `paradise train` wrote.")]
@@ -141,13 +144,16 @@ def latency(
 
 @app.command()
 def tables(
-    which: Annotated[list[Table] | None, typer.Argument(help="Both by default.")] = None,
+    which: Annotated[list[Table] | None, typer.Argument(help="All by default.")] = None,
     preset: Preset = DIGITS,
 ):
     """Write the tables of a preset from what has been measured so far."""
     from paradise.tables import write_tables
 
-    write_tables(which or list(Table), presets.load(preset), preset.stem, Path("results", preset.stem))
+    settings = presets.load(preset)
+    if "detection" in (which or []):
+        _detection(settings, preset)
+    write_tables(which or presets.tables(settings), settings, preset.stem, Path("results", preset.stem))
 
 
 @app.command()
@@ -164,6 +170,92 @@ def push():
     from paradise.share import push
 
     push()
+
+
+@detection.command("prepare")
+def prepare_detection(preset: Preset = DIGITS):
+    """Compose the embedded detection set, or check COCO: detection.json in the preset's folder."""
+    settings = _detection(presets.load(preset), preset)
+    from paradise.detection.data import prepare
+
+    for split, counts in prepare(settings).items():
+        listed = ", ".join(f"{count} {what}" for what, count in counts.items())
+        print(f"{settings['folder']}, {split}: {listed}", file=sys.stderr)
+
+
+@detection.command("train")
+def train_detector(
+    row: Annotated[str, typer.Argument(help="A row, such as retinanet-pd_b_resnet50.")],
+    preset: Preset = DIGITS,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    threads: Threads = 1,
+    backbone: Annotated[
+        Path | None, typer.Option(help="The backbone's run; results/PRESET/BACKBONE/seedSEED by default.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder; results/PRESET/detection/ROW/seedSEED by default.")
+    ] = None,
+    gpus: Gpus = None,
+    save_minutes: Annotated[float, typer.Option(min=0, help="Time between saved states.")] = SAVE_MINUTES,
+    restart: Annotated[bool, typer.Option("--restart", help="Begin anew, and delete saved states.")] = False,
+    accept_changes: Annotated[
+        bool, typer.Option("--accept-changes", help="Go on, though code or recipe changed since the state was saved.")
+    ] = False,
+):
+    """Train one detector: weights.safetensors, log.csv, run.json. Goes on where an earlier call was ended."""
+    settings = presets.load(preset)
+    _detection(settings, preset)
+    if row not in presets.detectors(settings):
+        raise UserError(f"{preset} has no detector '{row}'{nearest(row, presets.detectors(settings))}")
+    if gpus == 0:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # mmengine takes a GPU wherever there is one
+    if (gpus or 1) > 1 and "RANK" not in os.environ:
+        from paradise.training.processes import launch
+
+        sys.exit(launch(gpus, sys.argv[1:]))
+    _require_mmdetection()
+    from paradise.detection.train import train_detector
+
+    results = Path("results", preset.stem)
+    backbone = backbone or results / backbone_of(row) / f"seed{seed}"
+    output = output or results / "detection" / row / f"seed{seed}"
+    train_detector(row, settings, preset.stem, seed, threads, backbone, output, save_minutes, restart, accept_changes)
+
+
+@detection.command("evaluate")
+def evaluate_detector(
+    folder: Annotated[Path, typer.Argument(help="A folder that `paradise detection train` wrote.")],
+    threads: Threads = 1,
+    gpus: Gpus = None,
+):
+    """Evaluate the trained and the fused form of a detector: evaluation.json, metrics.json."""
+    _require_mmdetection()
+    from paradise.detection.evaluate import evaluate_detector
+
+    evaluate_detector(folder, threads, gpus)
+
+
+@detection.command("profile")
+def profile_detectors(output: Output, preset: Preset = DIGITS):
+    """Count and time the preset's detectors, trained and fused."""
+    settings = presets.load(preset)
+    _detection(settings, preset)
+    _require_mmdetection()
+    from paradise.detection.profile import profile_detectors
+
+    profile_detectors(settings, output)
+
+
+def _detection(settings: dict, preset: Path) -> dict:
+    if "detection" not in settings:
+        raise UserError(f"{preset} has no section 'detection'; config/digits.yaml shows one")
+    return settings["detection"]
+
+
+def _require_mmdetection() -> None:
+    from paradise.detection import require_mmdetection
+
+    require_mmdetection()
 
 
 def _check_models(models: list[str]) -> None:

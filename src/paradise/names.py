@@ -13,6 +13,8 @@ from paradise.errors import UserError, nearest
 BRANCHES = ("standard1", "standard2", "skeleton", "group")
 KINDS = ("", "se_", "ge_", "ac_", "pd_a_", "pd_b_")
 DEPTHS = (18, 50)
+DETECTORS = {"RetinaNet": "retinanet", "Cascade R-CNN": "cascade_rcnn"}
+INSIDE = "inside"  # what is added to the name of a row that has blocks in all of its detector
 
 
 def list_models() -> list[str]:
@@ -98,6 +100,27 @@ def ablation_rows(paper: Path) -> list[tuple[str, str | None, dict]]:
         gated = row_of("pd_b_resnet18", branches) if len(branches) > 1 else None
         rows.append((row_of("pd_a_resnet18", branches), gated, line))
     return rows
+
+
+def detection_rows(paper: Path) -> list[tuple[str, dict]]:
+    """Rows of the paper's third table, then for each detector a new one that nobody has published.
+
+    (row identifier, such as `retinanet-pd_b_resnet50`, published values, none for a new row).
+    """
+    rows = [
+        (f"{DETECTORS[line['detector']]}-{line['backbone'].lower().replace('-', '_')}", line)
+        for line in _read(paper / "coco.csv")
+    ]
+    return rows + [
+        (f"{row}-{INSIDE}", {"detector": line["detector"], "backbone": "PD-B in backbone, FPN and heads (new)"})
+        for row, line in rows
+        if backbone_of(row) == "pd_b_resnet50"
+    ]
+
+
+def backbone_of(row: str) -> str:
+    """The classification row whose weights a detection row starts from: `pd_b_resnet50`."""
+    return row.split("-")[1]
 
 
 def all_rows(paper: Path) -> list[str]:

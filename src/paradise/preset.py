@@ -8,7 +8,7 @@ import jsonschema
 import yaml
 
 from paradise.errors import UserError, nearest
-from paradise.names import all_rows, list_models, parse_row
+from paradise.names import all_rows, backbone_of, detection_rows, list_models, parse_row
 
 SCHEMA = Path(__file__).with_name("preset.schema.json")
 PAPER = Path("data/paper")
@@ -44,6 +44,7 @@ def check(preset, path: Path) -> None:
         for pattern in preset.get("overrides", {}):
             if not fnmatch.filter(rows(preset), pattern):
                 raise UserError(f"overrides: '{pattern}' matches no row{nearest(pattern, rows(preset))}")
+        _check_detection(preset)
     except UserError as reason:
         raise UserError(f"{path}: {reason}") from None
 
@@ -58,6 +59,28 @@ def models(preset: dict) -> list[str]:
     return [model for model in list_models() if model in rows(preset)]
 
 
+def tables(preset: dict) -> list[str]:
+    """The paper's tables that a preset makes."""
+    return ["imagenet", "ablation"] + ["detection"] * ("detection" in preset)
+
+
+def detectors(preset: dict, paper: Path = PAPER) -> list[str]:
+    """The identifiers of the detection rows to train; none without a section `detection`."""
+    if "detection" not in preset:
+        return []
+    wanted = preset["detection"]["rows"]
+    return [row for row, _ in detection_rows(paper)] if wanted == "all" else wanted
+
+
+def detection(preset: dict, row: str) -> dict:
+    """The preset's `detection` for one row: its recipe, if there is one, changed by the `overrides` that match."""
+    section = {key: value for key, value in preset["detection"].items() if key not in ("rows", "overrides", "latency")}
+    for pattern, changes in preset["detection"].get("overrides", {}).items():
+        if fnmatch.fnmatchcase(row, pattern):
+            section["recipe"] = section["recipe"] | changes
+    return section
+
+
 def recipe(preset: dict, row: str) -> dict:
     """The training recipe of `row`: the preset's `training`, changed by each of its `overrides` that matches."""
     recipe = dict(preset["training"])
@@ -70,6 +93,18 @@ def recipe(preset: dict, row: str) -> dict:
 def recipes(preset: dict) -> dict[str, dict]:
     """The training recipe of every row."""
     return {row: recipe(preset, row) for row in rows(preset)}
+
+
+def _check_detection(preset: dict) -> None:
+    known = [row for row, _ in detection_rows(PAPER)] if "detection" in preset else []
+    for row in detectors(preset):
+        if row not in known:
+            raise UserError(f"detection.rows: unknown row '{row}'{nearest(row, known)}")
+        if backbone_of(row) not in rows(preset):
+            raise UserError(f"detection.rows: '{row}' starts from '{backbone_of(row)}', which is none of the rows")
+    for pattern in preset.get("detection", {}).get("overrides", {}):
+        if not fnmatch.filter(detectors(preset), pattern):
+            raise UserError(f"detection.overrides: '{pattern}' matches no row{nearest(pattern, detectors(preset))}")
 
 
 def _check_sizes(data: dict) -> None:

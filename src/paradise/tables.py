@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from paradise import preset as presets
-from paradise.causes import other_settings
+from paradise.causes import other_detection, other_settings
 from paradise.errors import UserError
 from paradise.files import write_text
-from paradise.names import ablation_rows, imagenet_rows, plain_of
+from paradise.names import ablation_rows, detection_rows, imagenet_rows, plain_of
 
 NOT_RUN = "not run"
 DATASETS = {
@@ -19,6 +19,7 @@ DATASETS = {
     "fashion-mnist": "Fashion-MNIST, 28×28 pixels of clothing in 10 classes",
     "imagenet": "a part of ImageNet, or other images in folders like its",
 }
+DETECTION_DATASETS = {"digits": "images composed of scikit-learn's handwritten digits", "coco": "COCO val2017"}
 IMAGENET_VALIDATION = 50_000
 
 
@@ -29,6 +30,7 @@ class Study:
         self.preset, self.results = preset, results
         self.complexity = _read(results / "profile" / "complexity.json") or {"rows": {}}
         self.latency = _read(results / "profile" / "latency.json") or {"rows": {}}
+        self.detection = _read(results / "profile" / "detection.json") or {"rows": {}}
         self.stale: list[str] = []
         self._runs: dict[str, list[dict]] = {}
 
@@ -38,6 +40,11 @@ class Study:
             runs = [self._run(row, f"seed{seed}") for seed in self.preset["seeds"]]
             self._runs[row] = [run for run in runs if run is not None]
         return self._runs[row]
+
+    def detectors(self, row: str) -> list[dict]:
+        """As `runs`, of a detection row."""
+        runs = [self._run(f"detection/{row}", f"seed{seed}") for seed in self.preset["seeds"]]
+        return [run for run in runs if run is not None]
 
     def imported(self, row: str) -> list[dict]:
         """The evaluated checkpoint of others for `row`, as `runs` has those trained here; one or none."""
@@ -53,7 +60,7 @@ class Study:
             metrics |= {"run": run, "folder": folder}
             current = (
                 run["files"]["weights.safetensors"] == metrics["files"]["weights.safetensors"]
-                and other_settings(run, self.preset) is None
+                and self._other(run) is None
             )
         except (KeyError, TypeError) as error:
             raise UserError(
@@ -64,6 +71,11 @@ class Study:
             self.stale.append(f"{row} {name}")
             return None
         return metrics
+
+    def _other(self, run: dict) -> str | None:
+        if "detection" in run:
+            return other_detection(run, self.preset, self.results)
+        return other_settings(run, self.preset)
 
 
 @dataclass(frozen=True)
@@ -171,7 +183,39 @@ def ablation(study: Study, paper: Path) -> Table:
     return table
 
 
-TABLES = {"imagenet": imagenet, "ablation": ablation}
+def detection(study: Study, paper: Path) -> Table:
+    """The paper's third table, and below it rows that nobody has published. AP is of the fused detector."""
+    keys = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap_s": "AP_S", "ap_m": "AP_M", "ap_l": "AP_L"}
+    costs = {"flops": ("FLOPs G", 1e9, 2), "params": ("Params M", 1e6, 2), "median_ms": ("Latency ms", 1, 1)}
+    headers = ["Detector", "Backbone", *_triples(keys.values()), "AP trained", "Outputs differ"]
+    headers += [title for name, _, _ in costs.values() for title in (f"{name}, trained", "fused")]
+    table = Table("Table 3: detection", [*headers, "÷ ResNet50", "Download"])
+    for row, line in detection_rows(paper):
+        runs, profiled = study.detectors(row), study.detection["rows"].get(row)
+        csv = {"detector": line["detector"], "backbone": line["backbone"], "row": row}
+        cells = [line["detector"], line["backbone"]]
+        for key in keys:
+            values = [run["fused"][key] for run in runs if run["fused"][key] is not None]
+            quantity = Quantity(key, values, line.get(key), 1)
+            csv |= quantity.csv()
+            cells += quantity.markdown()
+        trained = statistics.fmean(run["trained"]["ap"] for run in runs) if runs else NOT_RUN
+        differ = max(run["outputs"]["relative"] for run in runs) if runs else NOT_RUN
+        csv |= {"ap_trained": trained, "outputs_relative_difference": differ}
+        cells += [f"{trained:.1f}", f"{differ:.0e}"] if runs else [NOT_RUN, NOT_RUN]
+        for key, (_, unit, decimals) in costs.items():
+            for form in ("trained", "fused"):
+                value = profiled[form][key] / unit if profiled else NOT_RUN
+                csv[f"{key}_{form}"] = value
+                cells.append(f"{value:.{decimals}f}" if profiled else NOT_RUN)
+        plain = study.detection["rows"].get(f"{row.split('-')[0]}-resnet50")
+        ratio = profiled["fused"]["median_ms"] / plain["fused"]["median_ms"] if profiled and plain else NOT_RUN
+        csv |= {"latency_ratio": ratio, "runs": " ".join(str(run["folder"] / "run.json") for run in runs) or NOT_RUN}
+        table.add([row], csv, [*cells, f"{ratio:.3f}" if ratio != NOT_RUN else ratio, _downloads(runs)])
+    return table
+
+
+TABLES = {"imagenet": imagenet, "ablation": ablation, "detection": detection}
 
 
 def render(name: str, preset: dict, preset_name: str, results: Path, paper: Path = presets.PAPER) -> dict[str, str]:
@@ -182,7 +226,10 @@ def render(name: str, preset: dict, preset_name: str, results: Path, paper: Path
     study = Study(preset, results)
     table = TABLES[name](study, paper)
     text = pd.DataFrame(table.markdown).to_markdown(headers=table.headers, index=False, disable_numparse=True)
-    notes = _notes(study, table) + (_profile_notes(study) if name == "imagenet" else [])
+    if name == "detection":
+        notes = _detection_notes(study, table)
+    else:
+        notes = _notes(study, table) + (_profile_notes(study) if name == "imagenet" else [])
     lines = [f"## {table.title} (preset `{preset_name}`)", "", text, "", *(f"- {note}" for note in notes)]
     return {f"{name}.csv": pd.DataFrame(table.csv).to_csv(index=False), f"{name}.md": "\n".join(lines) + "\n"}
 
@@ -222,6 +269,41 @@ def _notes(study: Study, table: Table) -> list[str]:
         notes.append(f"Not run: {', '.join(f'`{row}`' for row in missing)}.")
     if study.stale:
         notes.append(f"Not counted, since run with other settings than the preset's now: {', '.join(study.stale)}.")
+    return notes
+
+
+def _detection_notes(study: Study, table: Table) -> list[str]:
+    dataset = study.preset["detection"]["dataset"]
+    notes = [f"AP by pycocotools, in %, of the fused detectors; measured (bold) on {DETECTION_DATASETS[dataset]}."]
+    if dataset != "coco":
+        notes[0] += " The paper's is of COCO: **another data set**; their difference (Δ) says nothing about the method."
+    notes.append(
+        "Rows marked new are not the paper's: there PD-B takes the place of the 3×3 convolutions of the pyramid and of "
+        "the dense heads' towers as well."
+    )
+    runs = [run for row in table.rows for run in study.detectors(row)]
+    if runs:
+        notes.append(
+            f"On {_each(run['images'] for run in runs)} held-out images; seed {_each(study.preset['seeds'])}; trained "
+            f"{_each(run['run']['iterations'] for run in runs)} iterations on "
+            f"{_each(_machine(run['run']['machine']) for run in runs)}, commit "
+            f"{_each(_commit(run['run']) for run in runs)}. Outputs differ: the largest difference of any head's "
+            "output between both forms, as a part of the largest output."
+        )
+    if study.detection["rows"]:
+        profile = study.detection
+        notes.append(
+            f"FLOPs (counted as in Table 1), Params and Latency of the network at {profile['image_size']}×"
+            f"{profile['image_size']}, without decoding and suppression; Params in each form as it is stored. "
+            f"Latency on {_machine(profile['machine'])}, threads: {profile['machine']['threads']}; batch 1, median of "
+            f"{profile['rounds']} interleaved runs; the last ratio is of the fused forms."
+        )
+    missing = [row for row in table.rows if not study.detectors(row)]
+    if missing:
+        notes.append(f"Not run: {', '.join(f'`{row}`' for row in missing)}.")
+    if study.stale:
+        stale = ", ".join(dict.fromkeys(study.stale))
+        notes.append(f"Not counted, since run with other settings, data or backbones than the preset's now: {stale}.")
     return notes
 
 
@@ -274,8 +356,11 @@ def _downloads(runs: list[dict]) -> str:
     cells = []
     for run in runs:
         folder = run["folder"]
-        files = {"log": "log.csv", "record": "run.json"} if "best" in run["run"] else {"record": "run.json"}
-        links = [f"[{name}](../{folder.parent.name}/{folder.name}/{file})" for name, file in files.items()]
+        files = {"log": "log.csv", "record": "run.json"}
+        if "checkpoint" in run["run"]:
+            del files["log"]
+        place = f"detection/{folder.parent.name}" if "detection" in run["run"] else folder.parent.name
+        links = [f"[{name}](../{place}/{folder.name}/{file})" for name, file in files.items()]
         cells.append(" · ".join([*links, f"`dvc pull {folder}/weights.safetensors`"]))
     return "<br>".join(cells) or NOT_RUN
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from safetensors import safe_open
 
 from paradise import preset as presets
-from paradise.causes import code, hashes, other_settings, seal
+from paradise.causes import code, hashes, other_detection, other_settings, seal
 from paradise.data.manifest import other_images, read_manifest
 from paradise.errors import UserError
-from paradise.tables import TABLES, render
+from paradise.tables import render
 
 
 def unmade(step: str, folder: Path, preset: dict) -> str | None:
@@ -68,9 +68,37 @@ def _latency(folder: Path, preset: dict) -> str | None:
     return _other_models(made, "latency", preset)
 
 
+def _prepare_detection(folder: Path, preset: dict) -> str | None:
+    made = _read(folder / "detection.json")
+    changed = [key for key in ("dataset", "images") if made[key] != preset["detection"].get(key)]
+    return f"{', '.join(changed)} changed" if changed else _other_code(made, "prepare_detection")
+
+
+def _train_detector(folder: Path, preset: dict) -> str | None:
+    run = _read(folder / "run.json")
+    changed = other_detection(run, preset, folder.parents[2])
+    return changed or _other_code(run, "train_detector") or _other_files(run, folder)
+
+
+def _evaluate_detector(folder: Path, preset: dict) -> str | None:
+    evaluation = _read(folder / "evaluation.json")
+    return _other_code(evaluation, "evaluate_detector") or _other_files(evaluation, folder)
+
+
+def _profile_detectors(folder: Path, preset: dict) -> str | None:
+    made, latency = _read(folder / "detection.json"), preset["detection"]["latency"]
+    if (made["image_size"], made["rounds"], made["machine"]["threads"]) != tuple(
+        latency[key] for key in ("image_size", "rounds", "threads")
+    ):
+        return "image_size, rounds or threads changed"
+    if list(made["rows"]) != presets.detectors(preset):
+        return "its rows changed"
+    return _other_code(made, "profile_detectors")
+
+
 def _tables(folder: Path, preset: dict) -> str | None:
     results = folder.parent
-    for table in TABLES:
+    for table in presets.tables(preset):
         for file, text in render(table, preset, results.name, results).items():
             if (folder / file).read_text() != text:
                 return f"{folder / file} does not show the results as they are"
@@ -85,6 +113,10 @@ CHECKS = {
     "evaluate": _evaluate,
     "complexity": _complexity,
     "latency": _latency,
+    "prepare_detection": _prepare_detection,
+    "train_detector": _train_detector,
+    "evaluate_detector": _evaluate_detector,
+    "profile_detectors": _profile_detectors,
     "tables": _tables,
 }
 

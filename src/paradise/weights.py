@@ -22,13 +22,17 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
     Raises UserError where the file is missing or damaged, or its keys, shapes or classes are not those of `model`.
     """
+    fit(model, read_weights(path), path)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The state in `path`. Raises UserError where the file is missing or damaged."""
     try:
-        state = load_file(path)
+        return load_file(path)
     except FileNotFoundError:
         raise UserError(f"no weights at {path}") from None
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is damaged or no safetensors file ({error}); train or fetch it again") from None
-    fit(model, state, path)
 
 
 def fit(model: nn.Module, state: dict[str, Tensor], path: Path) -> None:

@@ -6,6 +6,7 @@ from conftest import PAPER, ROWS
 from torch import nn
 
 from paradise import create_model
+from paradise.block import PDBBlock
 from paradise.names import imagenet_rows, parse_row, plain_of
 from paradise.profiling.complexity import count, plain_network, profile, write_complexity
 
@@ -13,6 +14,10 @@ EXACT = {
     "resnet18": {"params": 11_689_512, "flops": 1_822_176_768},
     "resnet50": {"params": 25_557_032, "flops": 4_121_924_096},
 }
+
+
+def at(side: int):
+    return lambda model: model(torch.zeros(1, 3, side, side))
 
 
 @pytest.mark.parametrize("name,published", imagenet_rows(PAPER))
@@ -32,7 +37,7 @@ def test_ablation_rows_cost_what_the_resnet_costs(row):
     params = sum(parameter.numel() for parameter in network.parameters())
     if name.startswith("pd_a"):
         assert params == EXACT["resnet18"]["params"]
-        assert count(network)[1] == EXACT["resnet18"]["flops"]
+        assert count(network, at(224))[1] == EXACT["resnet18"]["flops"]
     else:
         inputs = [64] * 4 + [64] + [128] * 3 + [128] + [256] * 3 + [256] + [512] * 3
         gates = sum(c * (c // 16) + c // 16 + (c // 16) * len(branches) + len(branches) for c in inputs)
@@ -58,14 +63,21 @@ def test_counting_counts_by_modules():
         nn.Flatten(), nn.Linear(8, 5),
     )  # fmt: skip
     macs = 8 * 16 * 3 * 9 + 8 * 5
-    assert count(model, image_size=8) == (macs, macs + 8 * 16 + 2 * 8 * 16 + 8 * 16 + 8 * 16)
+    assert count(model, at(8)) == (macs, macs + 8 * 16 + 2 * 8 * 16 + 8 * 16 + 8 * 16)
     grouped = nn.Conv2d(3, 6, 3, groups=3, bias=False)
-    assert count(grouped, image_size=5) == (6 * 9 * 9, 6 * 9 * 9)
+    assert count(grouped, at(5)) == (6 * 9 * 9, 6 * 9 * 9)
+
+
+def test_a_fused_pd_b_costs_one_convolution_and_the_mixing():
+    block = PDBBlock(64, 128, stride=2)
+    macs, flops = count(block.fuse(), lambda model: model(torch.zeros(1, 64, 8, 8)))
+    convolution, mixing, gate = 128 * 16 * 64 * 9, 4 * (128 * 64 * 9 + 128), 64 * 4 + 4 * 4
+    assert (macs, flops) == (convolution + mixing + gate, convolution + mixing + gate + 128 * 16 + 4)
 
 
 def test_counting_leaves_no_hooks_behind():
     model = create_model("resnet18")
-    count(model, 32)
+    count(model, at(32))
     assert not any(module._forward_hooks for module in model.modules())
 
 

@@ -1,7 +1,9 @@
 MEASURED = {
     "imagenet": runs(IMAGENET, "evaluation.json") + [f"{RESULTS}/profile/complexity.json", f"{RESULTS}/profile/latency.json"],
     "ablation": runs(ABLATION, "evaluation.json"),
+    "detection": detectors("evaluation.json") + [f"{RESULTS}/profile/detection.json"],
 }
+PUBLISHED = {"imagenet": "imagenet", "ablation": "ablation", "detection": "coco"}
 TABLES = {table: multiext(f"{RESULTS}/tables/{table}", ".md", ".csv") for table in MEASURED}
 
 
@@ -9,11 +11,11 @@ rule write_table:
     message: "Writing the table {wildcards.table}"
     input:
         lambda wildcards: MEASURED[wildcards.table],
-        f"{presets.PAPER}/{{table}}.csv",
+        lambda wildcards: f"{presets.PAPER}/{PUBLISHED[wildcards.table]}.csv",
     output: multiext(f"{RESULTS}/tables/{{table}}", ".md", ".csv"),
     log: f"{RESULTS}/logs/table_{{table}}.log",
     benchmark: f"{RESULTS}/benchmarks/table_{{table}}.tsv"
-    wildcard_constraints: table="imagenet|ablation",
+    wildcard_constraints: table="imagenet|ablation|detection",
     threads: 1
     resources: mem_mb=500, runtime=5,
     shell:

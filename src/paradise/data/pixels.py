@@ -34,7 +34,7 @@ def write_pixels(folder: Path, splits: Splits, per_class: int | None = None) -> 
         shutil.rmtree(folder / split, ignore_errors=True)
         listed[split] = []
         for path, label, pixels in images:
-            png = _encode(pixels)
+            png = encode(pixels)
             _write(folder / path, png)
             listed[split].append((path, label, hashlib.sha256(png).hexdigest()))
     write_manifest(folder, listed)
@@ -46,7 +46,7 @@ def restore_pixels(folder: Path, paths: list[str], splits: Splits) -> None:
     for images in _png(splits, None).values():
         for path, _, pixels in images:
             if path in wanted:
-                _write(folder / path, _encode(pixels))
+                _write(folder / path, encode(pixels))
 
 
 def _png(splits: Splits, per_class: int | None) -> Splits:
@@ -61,7 +61,7 @@ def _png(splits: Splits, per_class: int | None) -> Splits:
     }
 
 
-def _encode(pixels: np.ndarray) -> bytes:
+def encode(pixels: np.ndarray) -> bytes:
     # Uncompressed, so that every build of zlib writes the same bytes, and the manifest is the same everywhere.
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="png", compress_level=0)

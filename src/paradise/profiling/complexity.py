@@ -6,10 +6,12 @@ nothing folded. Its operations are the multiply-accumulates of convolutions (plu
 module counts nothing: additions, sigmoids, up-sampling, the ReLUs inside GE, the mean and softmax of PD-B's gate.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
-from paradise.block import PDABlock, PDBBlock
+from paradise.block import DynamicConv2d, PDABlock, PDBBlock
 from paradise.causes import write_record
 from paradise.fusion import fuse
 from paradise.models import create_model
@@ -47,6 +49,11 @@ def operations(module: nn.Module, x: Tensor, y: Tensor) -> tuple[int, int]:
         case nn.Conv2d():
             macs = y.numel() * module.weight[0].numel()
             return macs, macs + (0 if module.bias is None else y.numel())
+        case DynamicConv2d():
+            # The one convolution with the kernel that was mixed, and mixing it.
+            mixed = module.kernels.numel() + module.biases.numel()
+            macs = y.numel() * module.kernels[0].numel() + mixed
+            return macs, macs + y.numel()
         case nn.Linear():
             return module.weight.numel(), module.weight.numel()
         case nn.BatchNorm2d():
@@ -59,14 +66,14 @@ def operations(module: nn.Module, x: Tensor, y: Tensor) -> tuple[int, int]:
 
 
 @torch.no_grad()
-def count(model: nn.Module, image_size: int = IMAGE_SIZE) -> tuple[int, int]:
-    """The sums of `operations` over every module that runs in one forward pass of `model`."""
+def count(model: nn.Module, forward: Callable[[nn.Module], object]) -> tuple[int, int]:
+    """The sums of `operations` over every module that runs in `forward(model)`, a pass of one image in eval mode."""
     counted = []
     hooks = [
         module.register_forward_hook(lambda module, inputs, y: counted.append(operations(module, inputs[0], y)))
         for module in model.modules()
     ]
-    model.eval()(torch.zeros(1, 3, image_size, image_size))
+    forward(model.eval())
     for hook in hooks:
         hook.remove()
     return sum(macs for macs, _ in counted), sum(all_operations for _, all_operations in counted)
@@ -77,7 +84,7 @@ def profile(name: str) -> dict[str, int]:
     model = create_model(name)
     stored = sum(parameter.numel() for parameter in fuse(model).parameters())
     network = plain_network(model)
-    macs, flops = count(network)
+    macs, flops = count(network, lambda model: model(torch.zeros(1, 3, IMAGE_SIZE, IMAGE_SIZE)))
     params = sum(parameter.numel() for parameter in network.parameters())
     return {"params": params, "flops": flops, "macs": macs, "deploy_params": stored}
 

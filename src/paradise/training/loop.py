@@ -6,7 +6,6 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from paradise.training import SAVE_MINUTES
 from paradise.training.optimizer import create_optimizer
 from paradise.training.processes import Processes, joined
 from paradise.training.schedule import learning_rate
+from paradise.training.signals import signals
 from paradise.training.state import States
 from paradise.weights import save_weights
 
@@ -356,19 +356,6 @@ def validate(model: nn.Module, images, precision: str) -> tuple[int, int, int]:
         first, among = count_hits(logits, labels)
         hits1, hits5, seen = hits1 + first, hits5 + among, seen + len(labels)
     return hits1, hits5, seen
-
-
-@contextmanager
-def signals() -> Iterator[list[int]]:
-    """The signals, of those that ask a run to end, that came so far. SIGUSR1 is what schedulers warn with."""
-    caught = []
-    asking = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-    before = {number: signal.signal(number, lambda number, _: caught.append(number)) for number in asking}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _generators(device: torch.device) -> dict:
