@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from torch import nn
 
 from paradise.data.prepare import prepare
@@ -97,6 +98,39 @@ def finished_run(tmp_path_factory, digits) -> Path:
 def run_folder(finished_run, tmp_path) -> Path:
     """A copy of a finished run, to be changed."""
     return Path(shutil.copytree(finished_run, tmp_path / "run"))
+
+
+@pytest.fixture(scope="session")
+def detectors(tmp_path_factory) -> dict:
+    """The digits preset with few detection images, which are made, and three iterations."""
+    from paradise.detection.data import prepare as prepare_detection
+
+    preset = yaml.safe_load((REPOSITORY / "config" / "digits.yaml").read_text())
+    detection = preset["detection"]
+    detection["folder"] = str(tmp_path_factory.mktemp("detection"))
+    detection["images"] = {"train": 20, "val": 20}
+    detection["recipe"] |= {"iterations": 3, "warmup_iterations": 2, "image_size": 64, "rois": 8, "proposals": 8}
+    detection["overrides"] = {}
+    detection["latency"] |= {"image_size": 64, "rounds": 2}
+    prepare_detection(detection)
+    return preset
+
+
+@pytest.fixture(scope="session")
+def backbones(tmp_path_factory) -> Path:
+    """A folder with a run of each backbone, as classification leaves them, untrained."""
+    from paradise.causes import hashes
+    from paradise.files import write_json
+    from paradise.models import create_model
+    from paradise.weights import save_weights
+
+    folder = tmp_path_factory.mktemp("backbones")
+    for name in ("resnet50", "pd_a_resnet50", "pd_b_resnet50"):
+        torch.manual_seed(0)
+        save_weights(create_model(name, 10), folder / name / "weights.safetensors")
+        files = hashes(folder / name, "weights.safetensors")
+        write_json(folder / name / "run.json", {"row": name, "seed": 0, "files": files})
+    return folder
 
 
 def copy_project(folder: Path) -> Path:
