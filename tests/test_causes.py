@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import REPOSITORY, ROWS
+from conftest import PAPER, REPOSITORY, ROWS
 
 from paradise import causes
+from paradise.names import detection_rows
 from paradise.tables import TABLES
 
 PIPELINE = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())
@@ -49,12 +50,16 @@ def test_the_stages_are_of_the_default_presets_rows_and_seeds():
     assert variables["preset"] == "digits"
     for step in ("train", "fuse", "evaluate"):
         assert STAGES[step]["matrix"] == {"row": "${rows}", "seed": "${seeds}"}
+    assert sorted(variables["detectors"]) == sorted(row for row, _ in detection_rows(PAPER))
+    for step in ("train_detector", "evaluate_detector"):
+        assert STAGES[step]["matrix"] == {"detector": "${detectors}", "seed": "${seeds}"}
 
 
 def test_the_tables_depend_on_every_row_and_the_plots_show_every_row():
     runs = {f"results/${{preset}}/{row}/seed0" for row in ROWS}
+    detectors = {f"results/${{preset}}/detection/{row}/seed0" for row, _ in detection_rows(PAPER)}
     assert {path for path in paths(STAGES["tables"]["deps"]) if "seed" in path} == {
-        f"{run}/evaluation.json" for run in runs
+        f"{run}/evaluation.json" for run in runs | detectors
     }
     assert paths(STAGES["tables"]["outs"]) == {
         f"results/${{preset}}/tables/{table}.{kind}" for table in TABLES for kind in ("md", "csv")
