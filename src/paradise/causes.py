@@ -36,7 +36,13 @@ CODE = {
     "complexity": (*MODEL, *FUSION, "profiling/complexity.py"),
     "latency": (*MODEL, *FUSION, "profiling/latency.py"),
     "prepare_detection": ("data/digits.py", "data/pixels.py", "detection/digits.py", "detection/data.py"),
-    "train_detector": (*DETECTION, "detection/train.py", "training/state.py", "training/signals.py"),
+    "train_detector": (
+        *DETECTION,
+        "detection/outputs.py",
+        "detection/train.py",
+        "training/state.py",
+        "training/signals.py",
+    ),
     "evaluate_detector": (*DETECTION, "detection/outputs.py", "detection/evaluate.py", "device.py"),
     "profile_detectors": (
         *(*DETECTION, "detection/outputs.py", "detection/profile.py"),

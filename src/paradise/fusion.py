@@ -31,4 +31,5 @@ def fuse_(model: nn.Module) -> nn.Module:
         places = slots(model)
         replace(places[conv], conv_with_bias(*fold(conv, bn), like=conv))
         replace(places[bn], nn.Identity())
-    return model.eval()
+    model.eval()  # which in mmdetection's ResNet returns nothing
+    return model

@@ -33,7 +33,8 @@ COMPARED = 8  # images whose head outputs are compared
 def build_detector(row: str, detection: dict) -> nn.Module:
     """The detector of `row` with weights of no meaning."""
     init_default_scope("mmdet")
-    MMLogger.get_instance("paradise", log_level="ERROR")  # mmengine lists every weight that it initialises
+    if not MMLogger.check_instance_created("paradise"):
+        MMLogger.get_instance("paradise", log_level="ERROR")  # mmengine lists every weight that it initialises
     return MODELS.build(detector_config(row, detection, None).model).eval()
 
 

@@ -15,13 +15,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from paradise import preset as presets
 from paradise.causes import code, hashes, write_record
+from paradise.conversion import calibrate
 from paradise.detection.config import detector_config
 from paradise.detection.data import prepared
+from paradise.detection.outputs import head_outputs, some_boxes
 from paradise.errors import Interrupted, UserError
 from paradise.files import locked, sha256, write_csv
 from paradise.names import backbone_of
@@ -30,6 +34,8 @@ from paradise.record import provenance
 from paradise.training.signals import signals
 from paradise.training.state import States
 from paradise.weights import save_weights
+
+CALIBRATED = 8  # images
 
 
 def train_detector(
@@ -105,7 +111,8 @@ def train_detector(
         if not first:
             return
         seconds = watch.seconds + time.monotonic() - began
-        save_weights(runner.model.module if distributed else runner.model, output / "weights.safetensors")
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        save_weights(model, output / "weights.safetensors")
         write_csv(output / "log.csv", watch.log[0], (line.values() for line in watch.log))
         source = json.loads((backbone / "run.json").read_text())
         write_record(
@@ -129,6 +136,17 @@ def train_detector(
         shutil.rmtree(states.folder)
 
 
+@torch.no_grad()
+def _calibrate(runner: Runner) -> None:
+    """Gives blocks in pyramid and heads, where there are any, the statistics of the first training images."""
+    detector = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    images = runner.train_loop.dataloader.dataset
+    batch = pseudo_collate([images[index] for index in range(min(len(images), CALIBRATED))])
+    inputs = detector.data_preprocessor(batch, False)["inputs"]
+    boxes = some_boxes(100, min(inputs.shape[2:])).to(inputs.device)
+    calibrate(detector, lambda detector: head_outputs(detector, inputs, boxes))
+
+
 class Watch(Hook):
     """Shows how a training goes, keeps its log, saves its states and goes on from one."""
 
@@ -150,6 +168,7 @@ class Watch(Hook):
 
     def before_train(self, runner: Runner) -> None:
         if self.state is None:
+            _calibrate(runner)
             return
         runner.model.load_state_dict(self.state["model"])
         runner.optim_wrapper.load_state_dict(self.state["optimizer"])
