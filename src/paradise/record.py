@@ -11,7 +11,7 @@ import torch
 
 from paradise.causes import code
 
-PACKAGES = ("paradise", "torch", "numpy", "nvidia-dali-cuda130", "snakemake")
+PACKAGES = ("paradise", "torch", "numpy", "nvidia-dali-cuda130", "snakemake", "onedl-mmdetection", "onedl-mmcv")
 
 
 def provenance(step: str, device: torch.device) -> dict:

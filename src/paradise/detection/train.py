@@ -198,7 +198,7 @@ class Watch(Hook):
         self.report.step(f"loss {losses['loss']:.3f}, learning rate {rate:.2g}")
         due = time.monotonic() - self.saved > self.save_every
         if (self.caught or due) and done < runner.max_iters and not isinstance(runner.train_loop, EpochBasedTrainLoop):
-            # The schedules' hook comes after this one, the loop's count after all.
+            # The schedules have taken their step, this hook being the last; the loop counts after it.
             self._save(runner, done, runner.epoch)
 
     def after_train_epoch(self, runner: Runner) -> None:
