@@ -34,14 +34,18 @@ def provenance(step: str, device: torch.device) -> dict:
 
 
 def commit() -> str | None:
-    """The commit of this package's checkout, "+changes" where files differ from it; None outside a checkout."""
+    """The commit of this package's checkout, "+changes" where files differ from it; None outside a checkout.
+
+    Results are no such files: a study that is at work has changed some of them.
+    """
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", Path(__file__).parent, *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
+    changed = "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)results"
     try:
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+        return git("rev-parse", "HEAD") + ("+changes" if git(*changed) else "")
     except (OSError, subprocess.CalledProcessError):
         return None
 
