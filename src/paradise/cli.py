@@ -209,6 +209,10 @@ def train_detector(
         raise UserError(f"{preset} has no detector '{row}'{nearest(row, presets.detectors(settings))}")
     if gpus == 0:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # mmengine takes a GPU wherever there is one
+    elif gpus:
+        from paradise.device import pick_device
+
+        pick_device(gpus)
     if (gpus or 1) > 1 and "RANK" not in os.environ:
         from paradise.training.processes import launch
 

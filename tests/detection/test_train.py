@@ -143,6 +143,13 @@ def test_mistakes_are_one_line_and_leave_nothing(preset, backbones, tmp_path, sp
     assert not list(tmp_path.rglob("*.safetensors")) and not list(tmp_path.rglob("*.json"))
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there are GPUs")
+def test_gpus_that_are_not_there_are_refused(preset, backbones, tmp_path):
+    for count in ("1", "2"):
+        code, said = ended(start(preset, backbones, tmp_path / "run", "--gpus", count))
+        assert code == 2 and said == f"error: {count} GPUs are asked for and 0 are here; ask for fewer\n"
+
+
 def test_a_loss_that_is_no_number_ends_the_run(detectors, backbones, tmp_path):
     hot = yaml.safe_load(yaml.safe_dump(detectors))
     hot["detection"]["recipe"] |= {"learning_rate": 1e30, "iterations": 9}
