@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from paradise.block import ConvBN, DynamicConv2d, PDABlock, PDBBlock, Skeleton, embed
+from paradise.block import ConvBN, PDABlock, PDBBlock, Skeleton
+from paradise.dynamic import DynamicConv2d
 from paradise.names import BRANCHES
 
 SUBSETS = [
@@ -155,13 +156,6 @@ def test_a_fused_pd_b_keeps_the_memory_format_of_its_input(batch):
     assert fused(x).is_contiguous()
     assert fused(last).is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(fused(x), fused(last))
-
-
-def test_embedding_puts_narrow_kernels_in_the_middle():
-    assert embed(torch.ones(1, 1, 3, 1))[0, 0].tolist() == [[0, 1, 0]] * 3
-    assert embed(torch.ones(1, 1, 1, 3))[0, 0].tolist() == [[0, 0, 0], [1, 1, 1], [0, 0, 0]]
-    blocks = embed(torch.ones(4, 2, 3, 3), groups=2)[:, :, 0, 0]
-    assert blocks.tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]
 
 
 @pytest.mark.parametrize(("channels", "groups"), [((64, 256), 64), ((96, 64), 32), ((256, 36), 4), ((3, 64), 1)])

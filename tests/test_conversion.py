@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from paradise import calibrate, convert, create_model, fuse
-from paradise.block import DynamicConv2d, PDABlock, PDBBlock
+from paradise.block import PDABlock, PDBBlock
 from paradise.conversion import SharedNorm
+from paradise.dynamic import DynamicConv2d
 from paradise.errors import UserError
 
 KINDS = {"pd_a": PDABlock, "pd_b": PDBBlock}

@@ -6,7 +6,8 @@ from conftest import ROWS, scramble
 from torch import nn
 
 from paradise import create_model, fuse
-from paradise.block import DynamicConv2d, PDABlock
+from paradise.block import PDABlock
+from paradise.dynamic import DynamicConv2d
 from paradise.names import parse_row
 
 
@@ -55,7 +56,9 @@ def test_a_fused_pd_b_keeps_kernels_and_gate():
     fused = fuse(make("pd_b_resnet18"))
     blocks = [module for module in fused.modules() if isinstance(module, DynamicConv2d)]
     assert len(blocks) == 16
-    assert blocks[0].kernels.shape == (4 * 64, 64, 3, 3)
+    assert [conv.weight.shape for conv in (blocks[0].standards, *blocks[0].others)] == [
+        (2 * 64, 64, 3, 3), (64, 64, 3, 1), (64, 64, 1, 3), (64, 1, 3, 3),
+    ]  # fmt: skip
     assert blocks[0].biases.shape == (4, 64)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
 

@@ -13,7 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from paradise.dynamic import DynamicConv2d
+from paradise.kernels import conv_of, embed, fold
 from paradise.names import BRANCHES
+from paradise.normsum import norm_sum
 
 GROUPS = 64
 
@@ -34,10 +37,20 @@ class ConvBN(nn.Sequential):
         conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False)
         super().__init__(OrderedDict(conv=conv, bn=norm(out_channels)))
 
-    def kernel_and_bias(self) -> tuple[Tensor, Tensor]:
-        """The dense 3×3 kernel [C_out, C_in, 3, 3] and bias [C_out], float64, of this branch at inference."""
-        kernel, bias = fold(self.conv, self.bn)
-        return embed(kernel, self.conv.groups), bias
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bn(self.convolve(x))
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """The convolution alone; of a kernel on a map that comes out as one pixel, only what does not meet padding."""
+        height, width = x.shape[2:]
+        if height > self.conv.stride[0] or width > self.conv.stride[1]:
+            return self.conv(x)
+        top, left = self.conv.padding
+        seen = self.conv.weight[:, :, top : top + height, left : left + width]
+        return F.conv2d(x, seen, stride=self.conv.stride, groups=self.conv.groups)
+
+    def parts(self) -> list["ConvBN"]:
+        return [self]
 
 
 class Skeleton(nn.Module):
@@ -51,10 +64,8 @@ class Skeleton(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.vertical(x) + self.horizontal(x)
 
-    def kernel_and_bias(self) -> tuple[Tensor, Tensor]:
-        """As `ConvBN.kernel_and_bias`; the kernel is plus-shaped."""
-        (vertical, bias_v), (horizontal, bias_h) = self.vertical.kernel_and_bias(), self.horizontal.kernel_and_bias()
-        return vertical + horizontal, bias_v + bias_h
+    def parts(self) -> list[ConvBN]:
+        return [self.vertical, self.horizontal]
 
 
 class Gate(nn.Module):
@@ -104,13 +115,34 @@ class PDABlock(nn.Module):
         return [getattr(self, branch) for branch in self.branch_names]
 
     def forward(self, x: Tensor) -> Tensor:
-        return sum(branch(x) for branch in self.branches())
+        return self.combine(x)
+
+    def combine(self, x: Tensor, weights: Tensor | None = None) -> Tensor:
+        """The sum of the branches, by weights [B, n] if they are given."""
+        parts = self.parts()
+        if all(_sums_norms(part.bn, x) for part in parts):
+            shares = weights if weights is None else weights[:, self.owners()]
+            return norm_sum([part.convolve(x) for part in parts], [part.bn for part in parts], shares)
+        outputs = [branch(x) for branch in self.branches()]
+        if weights is None:
+            return sum(outputs)
+        return sum(weights[:, i, None, None, None].to(y.dtype) * y for i, y in enumerate(outputs))
+
+    def parts(self) -> list[ConvBN]:
+        """The branches' convolutions with their BatchNorms: the skeleton has two."""
+        return [part for branch in self.branches() for part in branch.parts()]
+
+    def owners(self) -> list[int]:
+        """For each of `parts()`, the number of the branch that it is of."""
+        return [i for i, branch in enumerate(self.branches()) for _ in branch.parts()]
 
     @torch.no_grad()
     def fuse(self) -> nn.Conv2d:
         """One 3×3 convolution with a bias, from the BatchNorms' running statistics."""
-        kernels, biases = zip(*(branch.kernel_and_bias() for branch in self.branches()))
-        return conv_with_bias(sum(kernels), sum(biases), self.standard1.conv)
+        parts = self.parts()
+        kernels, biases = zip(*(fold(part.conv, part.bn) for part in parts))
+        dense = (embed(kernel, part.conv.groups) for kernel, part in zip(kernels, parts))
+        return conv_of(sum(dense), sum(biases), self.standard1.conv)
 
 
 class PDBBlock(PDABlock):
@@ -128,77 +160,23 @@ class PDBBlock(PDABlock):
         self.gate = Gate(in_channels, len(self.branch_names))
 
     def forward(self, x: Tensor) -> Tensor:
-        weights = self.gate(x)[:, :, None, None, None]
-        outputs = [branch(x) for branch in self.branches()]
-        return sum(weights[:, i].to(output.dtype) * output for i, output in enumerate(outputs))
+        return self.combine(x, self.gate(x))
 
     @torch.no_grad()
-    def fuse(self) -> "DynamicConv2d":
+    def fuse(self) -> DynamicConv2d:
         """The branches' kernels and biases and the gate, from the BatchNorms' running statistics."""
-        kernels, biases = zip(*(branch.kernel_and_bias() for branch in self.branches()))
-        dtype = self.standard1.conv.weight.dtype
-        return DynamicConv2d(torch.stack(kernels).to(dtype), torch.stack(biases).to(dtype), self.gate, self.stride)
+        parts, owners = self.parts(), self.owners()
+        kernels, biases = zip(*(fold(part.conv, part.bn) for part in parts))
+        standards = sum(name.startswith("standard") for name in self.branch_names)
+        dense = conv_of(torch.cat(kernels[:standards]), None, self.standard1.conv)
+        others = [conv_of(kernel, None, part.conv) for kernel, part in zip(kernels[standards:], parts[standards:])]
+        by_branch = [sum(b for b, owner in zip(biases, owners) if owner == i) for i in range(len(self.branch_names))]
+        biases = torch.stack(by_branch).to(dense.weight.dtype)
+        return DynamicConv2d(dense, others, owners[standards:], biases, self.gate)
 
 
-class DynamicConv2d(nn.Module):
-    """A fused PD-B block: a 3×3 convolution, its kernel and bias mixed per sample: K(x) = Σ w_i K_i, b(x) = Σ w_i b_i.
-
-    kernels [n, C_out, C_in, 3, 3], biases [n, C_out]. One image: mix the kernels, then convolve once. A batch, where
-    every image would need a kernel of its own: convolve with all n kernels, then mix the outputs. Both are exact. The
-    output has the memory format of x, whatever the kernels': operators that read memory as it lies rely on it.
-    """
-
-    def __init__(self, kernels: Tensor, biases: Tensor, gate: Gate, stride: int):
-        super().__init__()
-        # [n · C_out, C_in, 3, 3], channels innermost in memory: so a mixed kernel is laid out for channels_last.
-        self.kernels = nn.Parameter(kernels.flatten(0, 1).contiguous(memory_format=torch.channels_last))
-        self.biases = nn.Parameter(biases)
-        self.gate = gate
-        self.stride = stride
-
-    def forward(self, x: Tensor) -> Tensor:
-        weights = self.gate(x)
-        bias = weights @ self.biases
-        branches, channels = self.biases.shape
-        if x.shape[0] == 1:
-            flat = self.kernels.permute(0, 2, 3, 1).reshape(branches, -1)
-            kernel = (weights @ flat).view(channels, 3, 3, -1).permute(0, 3, 1, 2)
-            return _like(x, F.conv2d(x, kernel, bias[0], self.stride, padding=1))
-        outputs = F.conv2d(x, self.kernels, None, self.stride, padding=1).unflatten(1, (branches, channels))
-        mixed = sum(weights[:, i, None, None, None] * outputs[:, i] for i in range(branches))
-        return _like(x, mixed + bias[:, :, None, None])
-
-
-def _like(x: Tensor, y: Tensor) -> Tensor:
-    return y.contiguous() if x.is_contiguous() else y
-
-
-def fold(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Kernel and bias, float64, of `conv` and then `bn` in eval mode: K·γ/√(σ²+ε), β + (b − μ)·γ/√(σ²+ε)."""
-    scale = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
-    shift = -bn.running_mean.double() if conv.bias is None else conv.bias.double() - bn.running_mean.double()
-    return conv.weight.double() * scale[:, None, None, None], bn.bias.double() + shift * scale
-
-
-def embed(kernel: Tensor, groups: int = 1) -> Tensor:
-    """A 3×3, 3×1 or 1×3 kernel [C_out, C_in/groups, kh, kw] as a dense 3×3 one [C_out, C_in, 3, 3], zeros elsewhere."""
-    out_channels, in_per_group, height, width = kernel.shape
-    out_per_group = out_channels // groups
-    rows, columns = slice(1 - height // 2, 2 + height // 2), slice(1 - width // 2, 2 + width // 2)
-    dense = kernel.new_zeros(out_channels, in_per_group * groups, 3, 3)
-    for group in range(groups):
-        outputs = slice(group * out_per_group, (group + 1) * out_per_group)
-        inputs = slice(group * in_per_group, (group + 1) * in_per_group)
-        dense[outputs, inputs, rows, columns] = kernel[outputs]
-    return dense
-
-
-def conv_with_bias(kernel: Tensor, bias: Tensor, like: nn.Conv2d) -> nn.Conv2d:
-    """A convolution with this kernel and bias, and the geometry, device and dtype of `like`."""
-    conv = nn.Conv2d(
-        like.in_channels, like.out_channels, kernel.shape[2:], like.stride, like.padding, groups=like.groups,
-        device=like.weight.device, dtype=like.weight.dtype,
-    )  # fmt: skip
-    conv.weight.data.copy_(kernel)
-    conv.bias.data.copy_(bias)
-    return conv
+def _sums_norms(norm: nn.Module, x: Tensor) -> bool:
+    """Whether `norm_sum` can take the place of `norm` for a block's input x; on a GPU `torch.compile` does its work."""
+    plain = type(norm) is nn.BatchNorm2d and norm.training and norm.momentum is not None
+    same = x.dtype == norm.weight.dtype and not torch.is_autocast_enabled(x.device.type)
+    return plain and same and x.device.type == "cpu" and not torch.compiler.is_compiling()

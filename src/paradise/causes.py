@@ -12,7 +12,8 @@ from pathlib import Path
 from paradise import preset as presets
 from paradise.files import sha256, write_json
 
-MODEL = ("block.py", "attention.py", "resnet.py", "models.py")
+BLOCK = ("block.py", "normsum.py", "dynamic.py", "kernels.py")
+MODEL = (*BLOCK, "attention.py", "resnet.py", "models.py")
 DATA = ("digits", "fashion_mnist", "pixels", "imagenet", "images", "manifest", "prepare")
 LOADERS = ("data/loaders.py", "data/dali.py", "data/memory.py")
 TRAINING = tuple(f"training/{name}.py" for name in ("loop", "schedule", "optimizer", "processes", "state", "signals"))
@@ -23,7 +24,7 @@ DETECTORS = [
     for backbone in ("resnet50", "pd_a_resnet50", "pd_b_resnet50", "pd_b_resnet50-inside")
 ]
 DETECTION = (
-    *("block.py", "conversion.py", *FUSION, "weights.py"),
+    *(*BLOCK, "conversion.py", *FUSION, "weights.py"),
     *(f"detection/{name}.py" for name in ("modules", "config", "data")),
     *DETECTORS,
 )
@@ -42,6 +43,7 @@ CODE = {
         "detection/train.py",
         "training/state.py",
         "training/signals.py",
+        "device.py",
     ),
     "evaluate_detector": (*DETECTION, "detection/outputs.py", "detection/evaluate.py", "device.py"),
     "profile_detectors": (

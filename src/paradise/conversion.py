@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from paradise.block import ConvBN, DynamicConv2d, PDABlock, PDBBlock
+from paradise.block import ConvBN, PDABlock, PDBBlock
+from paradise.dynamic import DynamicConv2d
 from paradise.errors import UserError, nearest
 from paradise.names import BRANCHES, order_branches
 from paradise.structure import norm_pairs, replace, slots

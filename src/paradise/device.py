@@ -1,9 +1,12 @@
-"""What a run computes on, and in which precision."""
+"""What a run computes on, in which precision, and in what memory."""
+
+import ctypes
 
 import torch
 
 from paradise.errors import UserError
 
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -37,6 +40,18 @@ def use_precision(precision: str, device: torch.device) -> torch.autocast:
     kind = "tf32" if precision == "tf32" else "ieee"
     torch.backends.cuda.matmul.fp32_precision = torch.backends.cudnn.conv.fp32_precision = kind
     return torch.autocast(device.type, AUTOCAST.get(precision), enabled=precision in AUTOCAST)
+
+
+def keep_memory() -> None:
+    """Makes this process keep the memory of freed tensors for the next ones.
+
+    The C library of Linux gives large blocks back at once, and the system clears each page before it gives it again:
+    5 to 10 % of a training step at 224×224.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        library.mallopt(M_MMAP_MAX, 0)
+        library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _has_bfloat16(device: torch.device) -> bool:

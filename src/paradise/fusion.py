@@ -5,7 +5,8 @@ import copy
 import torch
 from torch import nn
 
-from paradise.block import PDABlock, conv_with_bias, fold
+from paradise.block import PDABlock
+from paradise.kernels import conv_of, fold
 from paradise.structure import norm_pairs, replace, slots
 
 
@@ -29,7 +30,7 @@ def fuse_(model: nn.Module) -> nn.Module:
             replace(places, block.fuse())
     for conv, bn in list(norm_pairs(model)):
         places = slots(model)
-        replace(places[conv], conv_with_bias(*fold(conv, bn), like=conv))
+        replace(places[conv], conv_of(*fold(conv, bn), like=conv))
         replace(places[bn], nn.Identity())
     model.eval()  # which in mmdetection's ResNet returns nothing
     return model

@@ -26,6 +26,7 @@ from paradise.conversion import calibrate
 from paradise.detection.config import detector_config
 from paradise.detection.data import prepared
 from paradise.detection.outputs import head_outputs, some_boxes
+from paradise.device import keep_memory
 from paradise.errors import Interrupted, UserError
 from paradise.files import locked, sha256, write_csv
 from paradise.names import backbone_of
@@ -63,6 +64,7 @@ def train_detector(
     if not weights.exists():
         raise UserError(f"no weights at {weights}; train '{backbone_of(row)}' first, or fetch them")
     torch.set_num_threads(threads)
+    keep_memory()
     distributed = "RANK" in os.environ
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.use_deterministic_algorithms(device.type == "cpu")

@@ -11,8 +11,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from paradise.block import DynamicConv2d, PDABlock, PDBBlock
+from paradise.block import PDABlock, PDBBlock
 from paradise.causes import write_record
+from paradise.dynamic import DynamicConv2d
 from paradise.fusion import fuse
 from paradise.models import create_model
 from paradise.record import provenance
@@ -51,8 +52,9 @@ def operations(module: nn.Module, x: Tensor, y: Tensor) -> tuple[int, int]:
             return macs, macs + (0 if module.bias is None else y.numel())
         case DynamicConv2d():
             # The one convolution with the kernel that was mixed, and mixing it.
-            mixed = module.kernels.numel() + module.biases.numel()
-            macs = y.numel() * module.kernels[0].numel() + mixed
+            kernels = [conv.weight for conv in (module.standards, *module.others)]
+            mixed = sum(kernel.numel() for kernel in kernels) + module.biases.numel()
+            macs = y.numel() * module.standards.weight[0].numel() + mixed
             return macs, macs + y.numel()
         case nn.Linear():
             return module.weight.numel(), module.weight.numel()

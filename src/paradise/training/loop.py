@@ -19,7 +19,7 @@ from paradise.accuracy import count_hits
 from paradise.causes import code, hashes, write_record
 from paradise.data.loaders import loader, share_batch
 from paradise.data.prepare import prepared
-from paradise.device import pick_precision, use_precision
+from paradise.device import keep_memory, pick_precision, use_precision
 from paradise.errors import Interrupted, UserError
 from paradise.files import locked, write_csv
 from paradise.models import create_model
@@ -93,6 +93,7 @@ class Run:
         self.steps = self.batch.steps(len(self.manifest.train))  # in an epoch
 
         torch.set_num_threads(self.threads)
+        keep_memory()
         random.seed(seed)
         np.random.seed(seed)
         torch.manual_seed(seed)

@@ -1,0 +1,78 @@
+"""A fused PD-B block: a 3×3 convolution whose kernel and bias are mixed for each image (paper: refinement module)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from paradise.kernels import seat
+
+# Positions of the output map from which on a kernel for each image is faster on a processor than all branches.
+MIN_POSITIONS = 128
+
+
+class DynamicConv2d(nn.Module):
+    """K(x) = Σ w_i K_i and b(x) = Σ w_i b_i, w the gate's. x [B, C_in, H, W] → [B, C_out, H/stride, W/stride].
+
+    Two exact forms. `mixed`: a kernel for each image, then one convolution; for one image, and on a processor for as
+    many as there are where the maps are large. `separate`: every branch, then the mix of their outputs; for batches
+    otherwise. Kernels are stored as small as they are: `standards` is the dense ones one below the other, `others` the
+    skeleton's and the group's, `owners` says which of the gate's weights each of them has; biases [n, C_out] are the
+    branches'.
+
+    The output has the memory format of x, whatever the kernels': operators that read memory as it lies rely on it.
+    """
+
+    def __init__(
+        self, standards: nn.Conv2d, others: list[nn.Conv2d], owners: list[int], biases: Tensor, gate: nn.Module
+    ):
+        super().__init__()
+        # Channels innermost in memory: so a mixed kernel is laid out for channels_last.
+        self.standards = standards.to(memory_format=torch.channels_last)
+        self.others = nn.ModuleList(other.to(memory_format=torch.channels_last) for other in others)
+        self.owners = owners
+        self.biases = nn.Parameter(biases)
+        self.gate = gate
+        self.out_channels = biases.shape[1]
+        self.dense = standards.out_channels // self.out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = self.gate(x)
+        y = self.mixed(x, weights) if self._mixes(x) else self.separate(x, weights)
+        return y.contiguous() if x.is_contiguous() else y
+
+    def mixed(self, x: Tensor, weights: Tensor) -> Tensor:
+        """A kernel for each image, weights [B, n], then one convolution each."""
+        biases = weights @ self.biases
+        images = [
+            F.conv2d(image, self.kernel(weight), bias, self.standards.stride, padding=1)
+            for image, weight, bias in zip(x.split(1), weights, biases)
+        ]
+        return images[0] if len(images) == 1 else torch.cat(images)
+
+    def separate(self, x: Tensor, weights: Tensor) -> Tensor:
+        """All branches for all images, then the mix of their outputs by weights [B, n]."""
+        y = (weights @ self.biases)[:, :, None, None]
+        outputs = [
+            *self.standards(x).chunk(self.dense, 1),
+            *(other(x) for other in self.others),
+        ]
+        for output, owner in zip(outputs, [*range(self.dense), *self.owners]):
+            y = torch.addcmul(y, output, weights[:, owner, None, None, None])
+        return y
+
+    def kernel(self, weight: Tensor) -> Tensor:
+        """The dense kernel [C_out, C_in, 3, 3], channels innermost, of the branches' mix by weight [n]."""
+        flat = self.standards.weight.permute(0, 2, 3, 1).reshape(self.dense, -1)
+        kernel = (weight[: self.dense] @ flat).view(self.out_channels, 3, 3, -1).permute(0, 3, 1, 2)
+        for other, owner in zip(self.others, self.owners):
+            place = seat(kernel, other.kernel_size, other.groups)
+            place.addcmul_(other.weight.view(place.shape), weight[owner])
+        return kernel
+
+    def _mixes(self, x: Tensor) -> bool:
+        if x.shape[0] == 1:
+            return True
+        stride = self.standards.stride[0]
+        large = -(-x.shape[2] // stride) * -(-x.shape[3] // stride) >= MIN_POSITIONS
+        # A compiled graph would be of one batch size.
+        return large and x.device.type == "cpu" and not torch.compiler.is_compiling()
