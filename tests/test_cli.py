@@ -65,6 +65,10 @@ def test_prepare_writes_the_data(project):
         (("latency", "resnet18", "vgg11", "--output", "latency.json"), "unknown model 'vgg11'"),
         (("complexity", "pd_resnet50", "--output", "c.json"), "did you mean 'pd_b_resnet50'?"),
         (("fuse", "nowhere"), "no run at nowhere/run.json; train the row first"),
+        (("export", "resnet19", "w.safetensors", "--output", "m.onnx"), "unknown model 'resnet19'"),
+        (("export", "resnet18", "w.safetensors", "--output", "m.tflite"), "'m.tflite' should end in .onnx or .pt2"),
+        (("export", "resnet18", "w.safetensors", "--output", "m.onnx", "--opset", "7"), "opset 7 is not supported"),
+        (("export", "resnet18", "w.safetensors", "--output", "m.pt2"), "no weights at w.safetensors"),
     ],
 )
 def test_wrong_names_are_refused(project, arguments, message):

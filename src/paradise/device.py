@@ -37,8 +37,8 @@ def pick_precision(wanted: str, device: torch.device) -> str:
 
 def use_precision(precision: str, device: torch.device) -> torch.autocast:
     """The context for forward passes; and float32 products are exactly that unless `precision` is "tf32"."""
-    kind = "tf32" if precision == "tf32" else "ieee"
-    torch.backends.cuda.matmul.fp32_precision = torch.backends.cudnn.conv.fp32_precision = kind
+    # By the older flags: after the newer ones torch's exporter fails (2.13).
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
     return torch.autocast(device.type, AUTOCAST.get(precision), enabled=precision in AUTOCAST)
 
 

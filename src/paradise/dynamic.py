@@ -41,13 +41,13 @@ class DynamicConv2d(nn.Module):
         return y.contiguous() if x.is_contiguous() else y
 
     def mixed(self, x: Tensor, weights: Tensor) -> Tensor:
-        """A kernel for each image, weights [B, n], then one convolution each."""
-        biases = weights @ self.biases
-        images = [
-            F.conv2d(image, self.kernel(weight), bias, self.standards.stride, padding=1)
-            for image, weight, bias in zip(x.split(1), weights, biases)
-        ]
+        """A kernel for each image, by its weights [B, n], then a convolution each."""
+        images = [self.convolve(image, weight) for image, weight in zip(x.split(1), weights)]
         return images[0] if len(images) == 1 else torch.cat(images)
+
+    def convolve(self, x: Tensor, weight: Tensor) -> Tensor:
+        """One convolution of all x, by the kernel and bias that one weight [n] mixes."""
+        return F.conv2d(x, self.kernel(weight), weight @ self.biases, self.standards.stride, padding=1)
 
     def separate(self, x: Tensor, weights: Tensor) -> Tensor:
         """All branches for all images, then the mix of their outputs by weights [B, n]."""
