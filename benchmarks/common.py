@@ -8,6 +8,8 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
+import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
@@ -20,6 +22,8 @@ from paradise.files import write_text
 from paradise.preset import load
 from paradise.record import PACKAGES, commit, processor, version_of
 
+matplotlib.use("svg")
+matplotlib.rcParams["svg.hashsalt"] = "paradise"  # the same figures, the same file
 RESULTS = Path(__file__).parent / "results"
 IMAGENET = Path("config/imagenet.yaml")
 
@@ -96,6 +100,28 @@ def write(name: str, title: str, lines: list[dict], notes: list[str]) -> None:
     write_text(RESULTS / f"{name}.csv", table.to_csv(index=False))
     write_text(RESULTS / f"{name}.md", "\n".join(page) + "\n")
     print(text)
+
+
+def bars(name: str, title: str, ratios: dict[str, list[float]], bounds: dict[str, float]) -> None:
+    """Draws `results/NAME.svg`: each form's median ratio with its range, and a mark where its bound is."""
+    labels = list(ratios)[::-1]
+    medians = [statistics.median(ratios[label]) for label in labels]
+    spans = [[abs(statistics.median(ratios[label]) - end(ratios[label])) for label in labels] for end in (min, max)]
+    figure, axes = plt.subplots(figsize=(8, 0.6 + 0.36 * len(labels)), layout="constrained")
+    axes.barh(labels, medians, xerr=spans, color="#4c78a8", ecolor="#888888", height=0.65)
+    for row, label in enumerate(labels):
+        axes.text(max(ratios[label]), row, f"  {medians[row]:.2f}", va="center", fontsize=9)
+        if label in bounds:
+            axes.plot([bounds[label]] * 2, [row - 0.42, row + 0.42], color="#d62728", linewidth=2)
+    if bounds:
+        axes.plot([], [], color="#d62728", linewidth=2, label="bound by operations")
+        axes.legend(loc="lower right", fontsize=8)
+    axes.axvline(1, color="#888888", linewidth=0.8, linestyle=":")
+    axes.set_xlabel(title)
+    axes.set_xlim(0, 1.12 * max(map(max, ratios.values())))
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(RESULTS / f"{name}.svg", metadata={"Date": None})
+    plt.close(figure)
 
 
 def _wait() -> None:

@@ -1,8 +1,9 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from paradise.kernels import conv_of, embed, fold, seat
+from paradise.kernels import add_to, conv_of, embed, fold
 
 
 def test_embedding_puts_narrow_kernels_in_the_middle():
@@ -13,14 +14,17 @@ def test_embedding_puts_narrow_kernels_in_the_middle():
 
 
 @pytest.mark.parametrize(
-    ("shape", "groups"), [((6, 8, 3, 1), 1), ((6, 8, 1, 3), 1), ((6, 4, 3, 3), 2), ((6, 2, 3, 1), 2)]
+    ("shape", "groups"), [((6, 8, 3, 1), 1), ((6, 8, 1, 3), 1), ((6, 8, 3, 3), 1), ((6, 4, 3, 3), 2), ((6, 2, 3, 1), 2)]
 )
-def test_what_is_written_to_a_seat_is_in_the_dense_kernel(shape, groups):
-    kernel, dense = torch.randn(shape), torch.zeros(6, shape[1] * groups, 3, 3)
-    place = seat(dense, shape[2:], groups)
-    place += kernel.view(place.shape)
-    assert torch.equal(dense, embed(kernel, groups))
-    assert dense.count_nonzero() == kernel.numel()
+def test_a_convolution_by_the_dense_kernel_is_that_by_the_small_one(shape, groups):
+    kernel, x = torch.randn(shape).double(), torch.randn(2, shape[1] * groups, 5, 5).double()
+    padding = (shape[2] // 2, shape[3] // 2)
+    expected = F.conv2d(x, kernel, padding=padding, groups=groups)
+    torch.testing.assert_close(F.conv2d(x, embed(kernel, groups), padding=1), expected)
+    dense = torch.randn(6, 3, 3, shape[1] * groups).double()
+    before = dense.clone()
+    add_to(dense, kernel, groups, torch.tensor(0.3).double())
+    torch.testing.assert_close(dense, before + 0.3 * embed(kernel, groups).permute(0, 2, 3, 1))
 
 
 @torch.no_grad()

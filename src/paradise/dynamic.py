@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from paradise.kernels import seat
+from paradise.kernels import add_to
 
 # Positions of the output map from which on a kernel for each image is faster on a processor than all branches.
 MIN_POSITIONS = 128
@@ -63,11 +63,10 @@ class DynamicConv2d(nn.Module):
     def kernel(self, weight: Tensor) -> Tensor:
         """The dense kernel [C_out, C_in, 3, 3], channels innermost, of the branches' mix by weight [n]."""
         flat = self.standards.weight.permute(0, 2, 3, 1).reshape(self.dense, -1)
-        kernel = (weight[: self.dense] @ flat).view(self.out_channels, 3, 3, -1).permute(0, 3, 1, 2)
+        kernel = (weight[: self.dense] @ flat).view(self.out_channels, 3, 3, -1)
         for other, owner in zip(self.others, self.owners):
-            place = seat(kernel, other.kernel_size, other.groups)
-            place.addcmul_(other.weight.view(place.shape), weight[owner])
-        return kernel
+            add_to(kernel, other.weight, other.groups, weight[owner])
+        return kernel.permute(0, 3, 1, 2)
 
     def _mixes(self, x: Tensor) -> bool:
         if x.shape[0] == 1:

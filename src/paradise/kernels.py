@@ -1,4 +1,4 @@
-"""Kernels of convolutions: BatchNorms folded into them, small ones seated in a dense 3×3 one."""
+"""Kernels of convolutions: BatchNorms folded into them, small ones as parts of a dense 3×3 one."""
 
 from torch import Tensor, nn
 
@@ -10,26 +10,27 @@ def fold(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     return conv.weight.double() * scale[:, None, None, None], bn.bias.double() + shift * scale
 
 
-def seat(dense: Tensor, size: tuple[int, int], groups: int = 1) -> Tensor:
-    """Where in the kernel `dense` [C_out, C_in, 3, 3] a smaller one sits: a view of it.
+def add_to(dense: Tensor, kernel: Tensor, groups: int, weight: Tensor) -> None:
+    """Adds weight · kernel to where the kernel sits in the 3×3 one `dense` [C_out, 3, 3, C_in].
 
-    The middle column for a `size` of 3×1, the middle row for 1×3; for `groups`, [groups, C_out/groups, C_in/groups, …],
-    the blocks on the diagonal.
+    kernel [C_out, C_in/groups, kh, kw]: in the middle column if it is 3×1, in the middle row if it is 1×3, of several
+    groups on the diagonal.
     """
-    rows, columns = (slice(1 - side // 2, 2 + side // 2) for side in size)
-    inner = dense[:, :, rows, columns]
-    if groups == 1:
-        return inner
-    return inner.unflatten(1, (groups, -1)).unflatten(0, (groups, -1)).diagonal(dim1=0, dim2=2).movedim(-1, 0)
+    small = kernel.permute(0, 2, 3, 1)
+    for dimension in (1, 2):
+        if small.shape[dimension] == 1:
+            dense = dense.narrow(dimension, 1, 1)
+    if groups > 1:
+        dense = dense.unflatten(3, (groups, -1)).unflatten(0, (groups, -1)).diagonal(dim1=0, dim2=4)
+        small = small.unflatten(0, (groups, -1)).movedim(0, -1)
+    dense.addcmul_(small, weight)
 
 
 def embed(kernel: Tensor, groups: int = 1) -> Tensor:
     """A 3×3, 3×1 or 1×3 kernel [C_out, C_in/groups, kh, kw] as a dense 3×3 one [C_out, C_in, 3, 3], zeros elsewhere."""
-    out_channels, in_per_group, *size = kernel.shape
-    dense = kernel.new_zeros(out_channels, in_per_group * groups, 3, 3)
-    place = seat(dense, size, groups)
-    place.copy_(kernel.view(place.shape))
-    return dense
+    dense = kernel.new_zeros(len(kernel), 3, 3, kernel.shape[1] * groups)
+    add_to(dense, kernel, groups, kernel.new_ones(()))
+    return dense.permute(0, 3, 1, 2)
 
 
 def conv_of(kernel: Tensor, bias: Tensor | None, like: nn.Conv2d) -> nn.Conv2d:
