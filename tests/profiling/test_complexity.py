@@ -49,12 +49,18 @@ def test_pure_macs_of_resnet18():
     assert profile("resnet18")["macs"] == pytest.approx(1.8141e9, rel=1e-4)
 
 
-def test_a_fused_pd_a_stores_what_a_fused_resnet_stores():
+def test_what_fused_networks_store():
+    """PD-A what the ResNet does; PD-B two dense kernels, 3×1 and 1×3, one of 64 groups, four biases, and the gate."""
     plain, summed, gated = (profile(name)["deploy_params"] for name in ("resnet18", "pd_a_resnet18", "pd_b_resnet18"))
     biases = 64 + 64 * 4 + 3 * 128 + 4 * 128 + 128 + 4 * 256 + 256 + 4 * 512 + 512
     assert summed == plain
     assert plain < EXACT["resnet18"]["params"] + biases
-    assert gated > 3.5 * plain
+    pairs = [(64, 64)] * 4
+    for channels in (128, 256, 512):
+        pairs += [(channels // 2, channels)] + [(channels, channels)] * 3
+    kernels = sum(a * b * (2 * 9 + 6) + a * b * 9 // 64 for a, b in pairs)
+    gates = profile("pd_b_resnet18")["params"] - EXACT["resnet18"]["params"]
+    assert gated - plain == kernels - sum(9 * a * b for a, b in pairs) + 3 * sum(b for _, b in pairs) + gates
 
 
 def test_counting_counts_by_modules():
@@ -71,7 +77,7 @@ def test_counting_counts_by_modules():
 def test_a_fused_pd_b_costs_one_convolution_and_the_mixing():
     block = PDBBlock(64, 128, stride=2)
     macs, flops = count(block.fuse(), lambda model: model(torch.zeros(1, 64, 8, 8)))
-    convolution, mixing, gate = 128 * 16 * 64 * 9, 4 * (128 * 64 * 9 + 128), 64 * 4 + 4 * 4
+    convolution, mixing, gate = 128 * 16 * 64 * 9, 128 * 64 * (2 * 9 + 6) + 128 * 9 + 4 * 128, 64 * 4 + 4 * 4
     assert (macs, flops) == (convolution + mixing + gate, convolution + mixing + gate + 128 * 16 + 4)
 
 
