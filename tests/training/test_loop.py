@@ -1,3 +1,4 @@
+import copy
 import csv
 import json
 from pathlib import Path
@@ -37,6 +38,7 @@ def test_steps_are_those_of_sgd_with_momentum_and_decay(preset, tmp_path):
 
     torch.manual_seed(5)
     model = create_model("resnet18", 10).to(memory_format=torch.channels_last).train()
+    initial = copy.deepcopy(model.state_dict())
     split = read_manifest(Path(preset["data"]["folder"])).train
     velocity = [torch.zeros_like(parameter) for parameter in model.parameters()]
     images = TrainingLoader(split, preset["data"], Batch(20, 1, 20), 5, 1, torch.device("cpu"))
@@ -47,8 +49,12 @@ def test_steps_are_those_of_sgd_with_momentum_and_decay(preset, tmp_path):
             for i, (parameter, gradient) in enumerate(zip(model.parameters(), gradients)):
                 velocity[i] = 0.9 * velocity[i] + gradient + 0.1 * parameter
                 parameter -= lr * velocity[i]
+    expected = model.state_dict()
     for key, value in trained_model(tmp_path).state_dict().items():
-        torch.testing.assert_close(value, model.state_dict()[key], rtol=1e-3, atol=1e-5)
+        # How far rounding carries depends on the processor: 0.2 % of the way where it was most. Without the decay, or
+        # with another momentum, it is 10 to 100 % of most tensors' ways.
+        change, difference = (expected[key] - initial[key]).double(), (value - expected[key]).double()
+        assert difference.norm() <= 0.01 * change.norm(), key
 
 
 def test_the_record_says_what_was_run(preset, folders):
