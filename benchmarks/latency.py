@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from paradise import create_model, fuse
 from paradise.dynamic import DynamicConv2d
-from paradise.export import export
+from paradise.export import export, open_onnx, open_program
 from paradise.kernels import embed
 from paradise.structure import replace, slots
 
@@ -94,14 +94,7 @@ def with_form(model: nn.Module, form: Callable[[DynamicConv2d], nn.Module]) -> n
 def exported(model: nn.Module, suffix: str, threads: int, folder: Path) -> Callable[[Tensor], object]:
     path = folder / f"network{suffix}"
     export(model, path, 224, 20)
-    if suffix == ".pt2":
-        return torch.export.load(path).module()
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level, options.intra_op_num_threads = 3, threads
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return lambda images: session.run(None, {"images": images.numpy()})
+    return open_program(path) if suffix == ".pt2" else open_onnx(path, threads)
 
 
 @torch.inference_mode()

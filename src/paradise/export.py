@@ -60,7 +60,7 @@ def export(model: nn.Module, output: Path, image_size: int, opset: int) -> dict[
     the network before `output` appears. Returns for each of these the largest difference of a logit, as a part of the
     largest logit. Raises UserError where the network cannot take images of that size, or the outputs differ.
     """
-    write, open_ = (_write_onnx, _open_onnx) if output.suffix == ".onnx" else (_write_program, _open_program)
+    write, open_ = (_write_onnx, open_onnx) if output.suffix == ".onnx" else (_write_program, open_program)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's exporters, about themselves
         try:
@@ -87,7 +87,8 @@ def _write_program(model: nn.Module, images: Tensor, path: Path, opset: int) -> 
     path.write_bytes(buffer.getvalue())
 
 
-def _open_program(path: Path) -> Callable[[Tensor], Tensor]:
+def open_program(path: Path) -> Callable[[Tensor], Tensor]:
+    """The program in `path` as a function of images; in as many threads as torch has."""
     return torch.export.load(io.BytesIO(path.read_bytes())).module()
 
 
@@ -99,11 +100,12 @@ def _write_onnx(model: nn.Module, images: Tensor, path: Path, opset: int) -> Non
     )  # fmt: skip
 
 
-def _open_onnx(path: Path) -> Callable[[Tensor], Tensor]:
+def open_onnx(path: Path, threads: int = 0) -> Callable[[Tensor], Tensor]:
+    """The network in `path` as a function of images, by onnxruntime in so many threads; 0 for as many as cores."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors
+    options.log_severity_level, options.intra_op_num_threads = 3, threads  # of messages errors alone
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
 
