@@ -4,7 +4,9 @@
 #   recipes.json     what each row is trained with
 #   detection/<row>/seed<k>/   weights.safetensors, log.csv, run.json → evaluation.json, metrics.json
 #   profile/         complexity.json, latency.json, detection.json
-#   tables/          imagenet.{md,csv}, ablation.{md,csv}, detection.{md,csv}
+#   tables/          imagenet.{md,csv}, ablation.{md,csv}, detection.{md,csv}, claims.{md,csv}
+#   evidence/        why the method may work: NAME.json; lottery/<start>/seed<k>/ as a row's folder
+#   report.html      all of it in one file; figures/ has its figures
 #   logs/, benchmarks/   what each job printed, and what it cost
 
 import sys
@@ -12,7 +14,7 @@ from importlib.util import find_spec
 
 from snakemake.utils import min_version
 
-from paradise import names
+from paradise import evidence, names
 from paradise import preset as presets
 from paradise.errors import UserError
 
@@ -29,23 +31,24 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/profile.smk"
 include: "workflow/rules/detection.smk"
 include: "workflow/rules/tables.smk"
-
-
-WANTED = presets.tables(config)
-if "detection" in WANTED and find_spec("mmdet") is None:
-    WANTED.remove("detection")
-    print("Table 3 is left out: it needs mmdetection, which `make detection` installs", file=sys.stderr)
+include: "workflow/rules/evidence.smk"
+include: "workflow/rules/report.smk"
 
 
 # Targets name what is measured as well: a table that was written without a failed row does not count as done.
 rule all:
     default_target: True
-    message: "The tables are in {RESULTS}/tables"
-    input: [MEASURED[table] + TABLES[table] for table in WANTED],
+    message: "The tables are in {RESULTS}/tables, the report is {RESULTS}/report.html"
+    input: [MEASURED[table] + TABLES[table] for table in WANTED], rules.report.output,
 
 
 rule tables:
-    input: rules.all.input,
+    input: [MEASURED[table] + TABLES[table] for table in WANTED],
+
+
+rule evidence:
+    message: "The evidence is in {RESULTS}/evidence; `snakemake report` shows it"
+    input: MADE,
 
 
 rule table_imagenet:
@@ -62,6 +65,9 @@ if DETECTORS:
         input: MEASURED["detection"], TABLES["detection"],
 
 
-# What was measured is worth tables, also after a row failed; they say which rows are missing.
+# What was measured is worth tables and a report, also after a row failed; they say which rows are missing.
 onerror:
-    shell(f"paradise tables --preset {PRESET} && cat {' '.join(TABLES[table][0] for table in presets.tables(config))}")
+    shell(
+        f"paradise tables --preset {PRESET} && cat {' '.join(TABLES[table][0] for table in presets.tables(config))}"
+        f" && paradise report --preset {PRESET}"
+    )

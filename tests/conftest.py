@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import torch
 import yaml
 from torch import nn
 
+from paradise import preset as presets
 from paradise.data.prepare import prepare
 from paradise.names import all_rows
 
@@ -131,6 +133,51 @@ def backbones(tmp_path_factory) -> Path:
         files = hashes(folder / name, "weights.safetensors")
         write_json(folder / name / "run.json", {"row": name, "seed": 0, "files": files})
     return folder
+
+
+MACHINE = {"processor": "Example CPU", "instructions": "AVX2", "threads": 1, "gpu": None}
+
+
+@pytest.fixture
+def digits_preset(monkeypatch) -> dict:
+    """The digits preset, of data that are nowhere."""
+    monkeypatch.chdir(REPOSITORY)
+    preset = presets.load(REPOSITORY / "config" / "digits.yaml")
+    preset["data"]["folder"] = "nowhere"
+    return preset
+
+
+@pytest.fixture
+def recorded(tmp_path, digits_preset) -> Path:
+    """Every row evaluated with seed 0, and the profile."""
+    for index, row in enumerate(ROWS):
+        write_run(tmp_path, digits_preset, row, 0, hits=340 + index)
+    names = [row for row in ROWS if "-" not in row]
+    counted = {"params": 11_689_512, "flops": 1_822_176_768, "macs": 1_814_073_344, "deploy_params": 11_684_712}
+    timed = {"median_ms": 20.04, "quartiles_ms": [19.0, 21.0], "ratio": 1.25}
+    write(tmp_path / "profile" / "complexity.json", {"rows": dict.fromkeys(names, counted)})
+    write(tmp_path / "profile" / "latency.json", {"rows": dict.fromkeys(names, timed), "rounds": 9, "machine": MACHINE})
+    return tmp_path
+
+
+def write(path, record):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record))
+
+
+def write_run(results, preset, row, seed, hits):
+    folder = results / row / f"seed{seed}"
+    accuracy = {"top1_hits": hits, "top5_hits": 360, "top1": 100 * hits / 360, "top5": 100.0}
+    write(folder / "evaluation.json", {
+        "row": row, "seed": seed, "images": 360, "fused": accuracy,
+        "trained": accuracy | {"top1": accuracy["top1"] - 1, "top5": 99.0},
+        "logits": {"relative": 1e-6}, "files": {"weights.safetensors": "w"},
+    })  # fmt: skip
+    write(folder / "run.json", {
+        "row": row, "recipe": presets.recipe(preset, row), "data": preset["data"] | {"train": 1437},
+        "files": {"weights.safetensors": "w"}, "best": {"val_top1": 99.0}, "machine": MACHINE, "precision": "float32",
+        "commit": "0123456789" * 4,
+    })  # fmt: skip
 
 
 def copy_project(folder: Path) -> Path:

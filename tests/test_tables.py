@@ -8,54 +8,10 @@ import statistics
 from pathlib import Path
 
 import pytest
-from conftest import PAPER, REPOSITORY, ROWS
+from conftest import PAPER, write, write_run
 
-from paradise import preset as presets
 from paradise.errors import UserError
 from paradise.tables import write_tables
-
-MACHINE = {"processor": "Example CPU", "instructions": "AVX2", "threads": 1, "gpu": None}
-
-
-@pytest.fixture
-def preset(monkeypatch):
-    monkeypatch.chdir(REPOSITORY)
-    preset = presets.load(REPOSITORY / "config" / "digits.yaml")
-    preset["data"]["folder"] = "nowhere"
-    return preset
-
-
-@pytest.fixture
-def results(tmp_path, preset):
-    """Every row evaluated with seed 0, and the profile."""
-    for index, row in enumerate(ROWS):
-        write_run(tmp_path, preset, row, 0, hits=340 + index)
-    names = [row for row in ROWS if "-" not in row]
-    counted = {"params": 11_689_512, "flops": 1_822_176_768, "macs": 1_814_073_344, "deploy_params": 11_684_712}
-    timed = {"median_ms": 20.04, "quartiles_ms": [19.0, 21.0], "ratio": 1.25}
-    write(tmp_path / "profile" / "complexity.json", {"rows": dict.fromkeys(names, counted)})
-    write(tmp_path / "profile" / "latency.json", {"rows": dict.fromkeys(names, timed), "rounds": 9, "machine": MACHINE})
-    return tmp_path
-
-
-def write(path, record):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record))
-
-
-def write_run(results, preset, row, seed, hits):
-    folder = results / row / f"seed{seed}"
-    accuracy = {"top1_hits": hits, "top5_hits": 360, "top1": 100 * hits / 360, "top5": 100.0}
-    write(folder / "evaluation.json", {
-        "row": row, "seed": seed, "images": 360, "fused": accuracy,
-        "trained": accuracy | {"top1": accuracy["top1"] - 1, "top5": 99.0},
-        "logits": {"relative": 1e-6}, "files": {"weights.safetensors": "w"},
-    })  # fmt: skip
-    write(folder / "run.json", {
-        "row": row, "recipe": presets.recipe(preset, row), "data": preset["data"] | {"train": 1437},
-        "files": {"weights.safetensors": "w"}, "best": {"val_top1": 99.0}, "machine": MACHINE, "precision": "float32",
-        "commit": "0123456789" * 4,
-    })  # fmt: skip
 
 
 def tables(results, preset) -> dict[str, tuple[list[dict], list[list[str]], str]]:
@@ -70,8 +26,8 @@ def tables(results, preset) -> dict[str, tuple[list[dict], list[list[str]], str]
     return read
 
 
-def test_rows_and_columns_are_the_papers(results, preset):
-    imagenet, ablation = tables(results, preset).values()
+def test_rows_and_columns_are_the_papers(recorded, digits_preset):
+    imagenet, ablation = tables(recorded, digits_preset).values()
     with (PAPER / "imagenet.csv").open() as file:
         published = list(csv.DictReader(file))
     assert [line["model"] for line in imagenet[0]] == [line["model"] for line in published]
@@ -90,8 +46,8 @@ def test_rows_and_columns_are_the_papers(results, preset):
         ]
 
 
-def test_measured_published_and_difference_stand_side_by_side(results, preset):
-    lines, cells, _ = tables(results, preset)["imagenet"]
+def test_measured_published_and_difference_stand_side_by_side(recorded, digits_preset):
+    lines, cells, _ = tables(recorded, digits_preset)["imagenet"]
     first = dict(zip(range(99), cells[1]))
     assert cells[0][:7] == ["Model", "**Top-1 %**", "paper", "Δ", "**Top-5 %**", "paper", "Δ"]
     assert [first[i] for i in range(1, 7)] == ["94.44", "69.63", "+24.81", "100.00", "89.00", "+11.00"]
@@ -102,15 +58,15 @@ def test_measured_published_and_difference_stand_side_by_side(results, preset):
     assert float(lines[0]["top1_difference"]) == pytest.approx(100 * 340 / 360 - 69.6349)
 
 
-def test_published_ratios_are_those_of_the_method(results, preset):
-    lines, _, _ = tables(results, preset)["imagenet"]
+def test_published_ratios_are_those_of_the_method(recorded, digits_preset):
+    lines, _, _ = tables(recorded, digits_preset)["imagenet"]
     ratios = {line["row"]: float(line["latency_ratio_published"]) for line in lines}
     assert ratios["pd_b_resnet18"] == pytest.approx(14 / 12, abs=1e-3)
     assert ratios["pd_b_resnet50"] == pytest.approx(44 / 42, abs=1e-3)
 
 
-def test_shared_rows_show_the_same_run(results, preset):
-    imagenet, ablation = tables(results, preset).values()
+def test_shared_rows_show_the_same_run(recorded, digits_preset):
+    imagenet, ablation = tables(recorded, digits_preset).values()
     by_row = {line["row"]: line["top1_measured"] for line in imagenet[0]}
     assert ablation[0][0]["pd_a_top1_measured"] == by_row["resnet18"]
     assert ablation[0][3]["pd_a_top1_measured"] == by_row["ac_resnet18"]
@@ -118,30 +74,30 @@ def test_shared_rows_show_the_same_run(results, preset):
     assert ablation[1][1][10:16] == ["–"] * 6, "one branch has nothing to gate"
 
 
-def test_every_number_leads_to_its_run(results, preset):
-    lines, cells, _ = tables(results, preset)["imagenet"]
+def test_every_number_leads_to_its_run(recorded, digits_preset):
+    lines, cells, _ = tables(recorded, digits_preset)["imagenet"]
     for line, row in zip(lines, cells[1:]):
-        assert line["runs"] == str(results / line["row"] / "seed0" / "run.json")
-        folder = results / line["row"] / "seed0"
+        assert line["runs"] == str(recorded / line["row"] / "seed0" / "run.json")
+        folder = recorded / line["row"] / "seed0"
         links = dict(re.findall(r"\[(\w+)\]\(([^)]+)\)", row[-1]))
-        assert {name: (results / "tables" / link).resolve() for name, link in links.items()} == {
+        assert {name: (recorded / "tables" / link).resolve() for name, link in links.items()} == {
             "log": (folder / "log.csv").resolve(),
             "record": (folder / "run.json").resolve(),
         }
         assert row[-1].endswith(f"`dvc pull {folder}/weights.safetensors`")
 
 
-def test_a_checkpoint_of_others_has_a_line_of_its_own(results, preset):
-    preset["checkpoints"] = {"pd_b_resnet18": "theirs.pth.tar"}
-    write_run(results, preset, "pd_b_resnet18", 0, hits=350)
-    folder = Path(shutil.copytree(results / "pd_b_resnet18" / "seed0", results / "pd_b_resnet18" / "imported"))
+def test_a_checkpoint_of_others_has_a_line_of_its_own(recorded, digits_preset):
+    digits_preset["checkpoints"] = {"pd_b_resnet18": "theirs.pth.tar"}
+    write_run(recorded, digits_preset, "pd_b_resnet18", 0, hits=350)
+    folder = Path(shutil.copytree(recorded / "pd_b_resnet18" / "seed0", recorded / "pd_b_resnet18" / "imported"))
     run = json.loads((folder / "run.json").read_text())
     del run["best"]
     write(folder / "run.json", run | {"checkpoint": {}, "source": "authors' checkpoint", "recipe": {"batch_size": 9}})
     evaluation = json.loads((folder / "evaluation.json").read_text())
     evaluation["fused"]["top1"] = 72.0
     write(folder / "evaluation.json", evaluation)
-    lines, cells, _ = tables(results, preset)["imagenet"]
+    lines, cells, _ = tables(recorded, digits_preset)["imagenet"]
     ours, theirs = (line for line in lines if line["row"] == "pd_b_resnet18")
     assert (ours["model"], theirs["model"]) == ("PD-B-ResNet18", "PD-B-ResNet18 (authors' checkpoint)")
     assert float(ours["top1_measured"]) == 100 * 350 / 360
@@ -151,8 +107,8 @@ def test_a_checkpoint_of_others_has_a_line_of_its_own(results, preset):
     assert "log.csv" not in cells[1 + lines.index(theirs)][-1]
 
 
-def test_the_notes_say_what_was_measured_and_where(results, preset):
-    imagenet, ablation = tables(results, preset).values()
+def test_the_notes_say_what_was_measured_and_where(recorded, digits_preset):
+    imagenet, ablation = tables(recorded, digits_preset).values()
     for _, _, text in (imagenet, ablation):
         assert "1,797 handwritten digits in 10 classes, **not ImageNet**" in text
         assert "in 12 of 12 runs" in text if "Table 1" in text else "in 11 of 11 runs" in text
@@ -163,21 +119,21 @@ def test_the_notes_say_what_was_measured_and_where(results, preset):
     )
 
 
-def test_several_seeds_give_mean_and_standard_deviation(results, preset):
-    preset["seeds"] = [0, 1, 2]
-    write_run(results, preset, "resnet18", 1, hits=350)
-    write_run(results, preset, "resnet18", 2, hits=354)
-    lines, cells, _ = tables(results, preset)["imagenet"]
+def test_several_seeds_give_mean_and_standard_deviation(recorded, digits_preset):
+    digits_preset["seeds"] = [0, 1, 2]
+    write_run(recorded, digits_preset, "resnet18", 1, hits=350)
+    write_run(recorded, digits_preset, "resnet18", 2, hits=354)
+    lines, cells, _ = tables(recorded, digits_preset)["imagenet"]
     values = [100 * hits / 360 for hits in (340, 350, 354)]
     assert float(lines[0]["top1_measured"]) == pytest.approx(statistics.mean(values))
     assert float(lines[0]["top1_std"]) == pytest.approx(statistics.stdev(values))
     assert cells[1][1] == f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
 
 
-def test_a_missing_row_says_not_run(results, preset):
-    shutil.rmtree(results / "ge_resnet18")
-    (results / "profile" / "latency.json").unlink()
-    lines, cells, text = tables(results, preset)["imagenet"]
+def test_a_missing_row_says_not_run(recorded, digits_preset):
+    shutil.rmtree(recorded / "ge_resnet18")
+    (recorded / "profile" / "latency.json").unlink()
+    lines, cells, text = tables(recorded, digits_preset)["imagenet"]
     assert cells[3][:4] == ["GE-ResNet18", "not run", "70.40", "–"]
     assert cells[3][-1] == "not run"
     assert cells[3][7:9] == ["1.822", "1.825"]
@@ -186,8 +142,8 @@ def test_a_missing_row_says_not_run(results, preset):
     assert "- Not run: `ge_resnet18`." in text
 
 
-def test_with_nothing_measured_every_row_says_so(tmp_path, preset):
-    for lines, cells, _ in tables(tmp_path, preset).values():
+def test_with_nothing_measured_every_row_says_so(tmp_path, digits_preset):
+    for lines, cells, _ in tables(tmp_path, digits_preset).values():
         measured = [value for line in lines for key, value in line.items() if key.endswith("_measured")]
         assert set(measured) <= {"not run", ""}
         assert all("not run" in row for row in cells[1:])
@@ -202,24 +158,24 @@ def test_with_nothing_measured_every_row_says_so(tmp_path, preset):
         lambda run, metrics: metrics.update(files={"weights.safetensors": "other"}),
     ],
 )
-def test_a_run_of_other_settings_or_weights_does_not_count(results, preset, change):
-    paths = [results / "resnet18" / "seed0" / name for name in ("run.json", "evaluation.json")]
+def test_a_run_of_other_settings_or_weights_does_not_count(recorded, digits_preset, change):
+    paths = [recorded / "resnet18" / "seed0" / name for name in ("run.json", "evaluation.json")]
     records = [json.loads(path.read_text()) for path in paths]
     change(*records)
     for path, record in zip(paths, records):
         write(path, record)
-    _, cells, text = tables(results, preset)["imagenet"]
+    _, cells, text = tables(recorded, digits_preset)["imagenet"]
     assert cells[1][1] == "not run"
     assert "run with other settings than the preset's now: resnet18 seed0." in text
 
 
 @pytest.mark.parametrize("name", ["run.json", "evaluation.json"])
 @pytest.mark.parametrize("text", ["", '{"row": ', "{}"])
-def test_a_damaged_record_is_named_and_no_table_written(results, preset, name, text):
-    (results / "resnet18" / "seed0" / name).write_text(text)
+def test_a_damaged_record_is_named_and_no_table_written(recorded, digits_preset, name, text):
+    (recorded / "resnet18" / "seed0" / name).write_text(text)
     with pytest.raises(UserError, match="damaged"):
-        write_tables(["imagenet"], preset, "digits", results, PAPER)
-    assert not (results / "tables").exists()
+        write_tables(["imagenet"], digits_preset, "digits", recorded, PAPER)
+    assert not (recorded / "tables").exists()
 
 
 @pytest.mark.parametrize(
@@ -234,15 +190,15 @@ def test_a_damaged_record_is_named_and_no_table_written(results, preset, name, t
         ),
     ],
 )
-def test_the_data_are_named(results, preset, dataset, images, note):
-    preset["data"]["dataset"] = dataset
-    for path in results.glob("*/seed0/*.json"):
+def test_the_data_are_named(recorded, digits_preset, dataset, images, note):
+    digits_preset["data"]["dataset"] = dataset
+    for path in recorded.glob("*/seed0/*.json"):
         record = json.loads(path.read_text())
         if path.name == "evaluation.json":
             record["images"] = images
         else:
             record["data"]["dataset"] = dataset
         write(path, record)
-    first = next(line for line in tables(results, preset)["imagenet"][2].splitlines() if line.startswith("- "))
+    first = next(line for line in tables(recorded, digits_preset)["imagenet"][2].splitlines() if line.startswith("- "))
     assert note in first
     assert ("says nothing about the method" in first) == ("**not ImageNet**" in first)

@@ -60,8 +60,8 @@ def models(preset: dict) -> list[str]:
 
 
 def tables(preset: dict) -> list[str]:
-    """The paper's tables that a preset makes."""
-    return ["imagenet", "ablation"] + ["detection"] * ("detection" in preset)
+    """The tables that a preset makes: the paper's, and its claims."""
+    return ["imagenet", "ablation"] + ["detection"] * ("detection" in preset) + ["claims"]
 
 
 def detectors(preset: dict, paper: Path = PAPER) -> list[str]:

@@ -1,6 +1,5 @@
 """The paper's tables: measured, published and difference side by side, as Markdown and CSV."""
 
-import json
 import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,10 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from paradise import preset as presets
-from paradise.causes import other_detection, other_settings
-from paradise.errors import UserError
 from paradise.files import write_text
 from paradise.names import ablation_rows, detection_rows, imagenet_rows, plain_of
+from paradise.study import Study
 
 NOT_RUN = "not run"
 DATASETS = {
@@ -23,69 +21,18 @@ DETECTION_DATASETS = {"digits": "images composed of scikit-learn's handwritten d
 IMAGENET_VALIDATION = 50_000
 
 
-class Study:
-    """The records of one preset under `results/<preset>`. `stale` lists the runs that were made with other settings."""
-
-    def __init__(self, preset: dict, results: Path):
-        self.preset, self.results = preset, results
-        self.complexity = _read(results / "profile" / "complexity.json") or {"rows": {}}
-        self.latency = _read(results / "profile" / "latency.json") or {"rows": {}}
-        self.detection = _read(results / "profile" / "detection.json") or {"rows": {}}
-        self.stale: list[str] = []
-        self._runs: dict[str, list[dict]] = {}
-
-    def runs(self, row: str) -> list[dict]:
-        """The evaluated runs of `row`, one for each seed that counts: its evaluation, with its run record as `run`."""
-        if row not in self._runs:
-            runs = [self._run(row, f"seed{seed}") for seed in self.preset["seeds"]]
-            self._runs[row] = [run for run in runs if run is not None]
-        return self._runs[row]
-
-    def detectors(self, row: str) -> list[dict]:
-        """As `runs`, of a detection row."""
-        runs = [self._run(f"detection/{row}", f"seed{seed}") for seed in self.preset["seeds"]]
-        return [run for run in runs if run is not None]
-
-    def imported(self, row: str) -> list[dict]:
-        """The evaluated checkpoint of others for `row`, as `runs` has those trained here; one or none."""
-        run = self._run(row, "imported") if row in self.preset.get("checkpoints", {}) else None
-        return [run] if run is not None else []
-
-    def _run(self, row: str, name: str) -> dict | None:
-        folder = self.results / row / name
-        metrics, run = _read(folder / "evaluation.json"), _read(folder / "run.json")
-        if metrics is None or run is None:
-            return None
-        try:
-            metrics |= {"run": run, "folder": folder}
-            current = (
-                run["files"]["weights.safetensors"] == metrics["files"]["weights.safetensors"]
-                and self._other(run) is None
-            )
-        except (KeyError, TypeError) as error:
-            raise UserError(
-                f"a record in {folder} is damaged ({error!r}); delete the folder and run snakemake"
-            ) from None
-        if not current:
-            # A number of another training than this preset's must not stand in its table.
-            self.stale.append(f"{row} {name}")
-            return None
-        return metrics
-
-    def _other(self, run: dict) -> str | None:
-        if "detection" in run:
-            return other_detection(run, self.preset, self.results)
-        return other_settings(run, self.preset)
-
-
 @dataclass(frozen=True)
 class Quantity:
-    """One published quantity of one row: what we measured (one value for each seed) beside what the paper prints."""
+    """One published quantity of one row: what we measured (one value for each seed) beside what the paper prints.
+
+    `anchors` name, in the report, the runs or profiles that measured it.
+    """
 
     key: str
     values: list[float]
     published: str | None
     decimals: int
+    anchors: tuple[str, ...] = ()
 
     def csv(self) -> dict:
         """Cells of a CSV line; a quantity that the paper does not have is empty there."""
@@ -98,7 +45,7 @@ class Quantity:
             f"{self.key}_difference": measured - published if self.values and published is not None else None,
         }
 
-    def markdown(self) -> list[str]:
+    def texts(self) -> list[str]:
         """Measured (mean ± standard deviation over seeds), published (no more digits than printed), difference."""
         cells = self.csv()
         published, difference = cells[f"{self.key}_published"], cells[f"{self.key}_difference"]
@@ -108,43 +55,75 @@ class Quantity:
         if published is not None:
             published = f"{published:.{min(self.decimals, len(self.published.partition('.')[2]))}f}"
         if difference is not None:
-            difference = f"{difference:+z.{self.decimals}f}".replace("-", "−")
+            difference = signed(difference, self.decimals)
         return [measured, published or "–", difference or "–"]
+
+
+@dataclass(frozen=True)
+class Value:
+    """A cell of one column: a label, or something measured that the paper does not have."""
+
+    text: str
+    anchors: tuple[str, ...] = ()
+
+
+Cell = Quantity | Value
 
 
 @dataclass
 class Table:
-    """A table in both its forms, filled row by row."""
+    """A table filled line by line; `columns` are the titles of its cells, of which a Quantity takes three columns."""
 
     title: str
-    headers: list[str]
+    columns: list[str]
     rows: list[str] = field(default_factory=list)
     csv: list[dict] = field(default_factory=list)
-    markdown: list[list[str]] = field(default_factory=list)
+    lines: list[list[Cell]] = field(default_factory=list)
+    downloads: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
-    def add(self, rows: list[str], csv: dict, markdown: list[str]) -> None:
-        """A line that shows the trainings `rows`."""
+    def add(self, rows: list[str], csv: dict, cells: list[Cell], runs: list[dict]) -> None:
+        """A line that shows the trainings `rows`, whose `runs` can be fetched."""
         self.rows += [row for row in rows if row not in self.rows]
         self.csv.append(csv)
-        self.markdown.append(markdown)
+        self.lines.append(cells)
+        self.downloads.append("<br>".join(map(_download, runs)) or NOT_RUN)
+
+    def compared(self, column: int) -> bool:
+        """Whether the column has quantities, measured beside published."""
+        return any(isinstance(line[column], Quantity) for line in self.lines)
+
+    def markdown(self) -> str:
+        headers, lines = [], [[] for _ in self.lines]
+        for column, title in enumerate(self.columns):
+            wide = self.compared(column)
+            headers += [f"**{title}**", "paper", "Δ"] if wide else [title]
+            for line, cells in zip(lines, self.lines):
+                cell = cells[column]
+                line += cell.texts() if isinstance(cell, Quantity) else [cell.text] * (3 if wide else 1)
+        for line, download in zip(lines, self.downloads):
+            line.append(download)
+        return pd.DataFrame(lines).to_markdown(headers=[*headers, "Download"], index=False, disable_numparse=True)
 
 
 def imagenet(study: Study, paper: Path) -> Table:
     """The paper's first table. Accuracy is of the fused network."""
     titles = "Top-1 %", "Top-5 %", "FLOPs G", "Params M", "Latency ms", "÷ ResNet"
-    headers = ["Model", *_triples(titles), "MACs G", "Stored M", "Download"]
-    table = Table("Table 1: classification, complexity and CPU latency", headers)
+    columns = ["Model", *titles, "MACs G", "Stored M"]
+    table = Table("Table 1: classification, complexity and CPU latency", columns)
     lines = dict(imagenet_rows(paper))
     for row, line in lines.items():
         counted, timed = study.complexity["rows"].get(row), study.latency["rows"].get(row)
         ratio = float(line["latency_cpu_ms"]) / float(lines[plain_of(row)]["latency_cpu_ms"])
+        count, time = ("profile-complexity",), ("profile-latency",)
         profiled = [
-            Quantity("flops_g", [counted["flops"] / 1e9] if counted else [], line["flops_g"], 3),
-            Quantity("params_m", [counted["params"] / 1e6] if counted else [], line["params_m"], 3),
-            Quantity("latency_cpu_ms", [timed["median_ms"]] if timed else [], line["latency_cpu_ms"], 1),
-            Quantity("latency_ratio", [timed["ratio"]] if timed else [], f"{ratio:.3f}", 3),
+            Quantity("flops_g", [counted["flops"] / 1e9] if counted else [], line["flops_g"], 3, count),
+            Quantity("params_m", [counted["params"] / 1e6] if counted else [], line["params_m"], 3, count),
+            Quantity("latency_cpu_ms", [timed["median_ms"]] if timed else [], line["latency_cpu_ms"], 1, time),
+            Quantity("latency_ratio", [timed["ratio"]] if timed else [], f"{ratio:.3f}", 3, time),
         ]
         macs, stored = (counted["macs"] / 1e9, counted["deploy_params"] / 1e6) if counted else (NOT_RUN, NOT_RUN)
+        extra = [Value(f"{value:.3f}" if counted else value, count if counted else ()) for value in (macs, stored)]
         for model, runs in (
             (line["model"], study.runs(row)),
             *((f"{line['model']} ({run['run']['source']})", [run]) for run in study.imported(row)),
@@ -154,9 +133,8 @@ def imagenet(study: Study, paper: Path) -> Table:
             for quantity in quantities:
                 csv |= quantity.csv()
             csv |= {"macs_g": macs, "deploy_params_m": stored} | _provenance(runs)
-            extra = [f"{value:.3f}" if counted else value for value in (macs, stored)]
-            cells = [cell for quantity in quantities for cell in quantity.markdown()]
-            table.add([row], csv, [model, *cells, *extra, _downloads(runs)])
+            table.add([row], csv, [Value(model), *quantities, *extra], runs)
+    table.notes = _notes(study, table) + _profile_notes(study)
     return table
 
 
@@ -164,22 +142,22 @@ def ablation(study: Study, paper: Path) -> Table:
     """The paper's second table. Its first row has one branch, and so nothing to gate."""
     branches = "standard1", "standard2", "group", "skeleton"
     titles = "PD-A top-1 %", "PD-A top-5 %", "PD-B top-1 %", "PD-B top-5 %"
-    headers = [*(branch.capitalize() for branch in branches), *_triples(titles), "Download"]
-    table = Table("Table 2: the branches, on ResNet18", headers)
+    table = Table("Table 2: the branches, on ResNet18", [*(branch.capitalize() for branch in branches), *titles])
     for summed, gated, line in ablation_rows(paper):
         csv = {branch: line[branch] for branch in branches}
-        markdown = ["✓" if line[branch] == "1" else "·" for branch in branches]
+        cells = [Value("✓" if line[branch] == "1" else "·") for branch in branches]
         for kind, row in (("pd_a", summed), ("pd_b", gated)):
             if row is None:
-                markdown += ["–"] * 6
+                cells += [Value("–")] * 2
                 continue
             for key in ("top1", "top5"):
                 quantity = _accuracy(study.runs(row), f"{kind}_{key}", key, line[f"{kind}_{key}"])
                 csv |= quantity.csv()
-                markdown += quantity.markdown()
+                cells.append(quantity)
             csv |= {f"{kind}_{key}": value for key, value in _provenance(study.runs(row)).items()}
         rows = [row for row in (summed, gated) if row]
-        table.add(rows, csv, [*markdown, "<br>".join(_downloads(study.runs(row)) for row in rows)])
+        table.add(rows, csv, cells, [run for row in rows for run in study.runs(row)])
+    table.notes = _notes(study, table)
     return table
 
 
@@ -187,57 +165,66 @@ def detection(study: Study, paper: Path) -> Table:
     """The paper's third table, and below it rows that nobody has published. AP is of the fused detector."""
     keys = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap_s": "AP_S", "ap_m": "AP_M", "ap_l": "AP_L"}
     costs = {"flops": ("FLOPs G", 1e9, 2), "params": ("Params M", 1e6, 2), "median_ms": ("Latency ms", 1, 1)}
-    headers = ["Detector", "Backbone", *_triples(keys.values()), "AP trained", "Outputs differ"]
-    headers += [title for name, _, _ in costs.values() for title in (f"{name}, trained", "fused")]
-    table = Table("Table 3: detection", [*headers, "÷ ResNet50", "Download"])
+    columns = ["Detector", "Backbone", *keys.values(), "AP trained", "Outputs differ"]
+    columns += [title for name, _, _ in costs.values() for title in (f"{name}, trained", "fused")]
+    table = Table("Table 3: detection", [*columns, "÷ ResNet50"])
     for row, line in detection_rows(paper):
         runs, profiled = study.detectors(row), study.detection["rows"].get(row)
+        anchors, profile = _anchors(runs), ("profile-detection",) if profiled else ()
         csv = {"detector": line["detector"], "backbone": line["backbone"], "row": row}
-        cells = [line["detector"], line["backbone"]]
+        cells = [Value(line["detector"]), Value(line["backbone"])]
         for key in keys:
             values = [run["fused"][key] for run in runs if run["fused"][key] is not None]
-            quantity = Quantity(key, values, line.get(key), 1)
+            quantity = Quantity(key, values, line.get(key), 1, anchors)
             csv |= quantity.csv()
-            cells += quantity.markdown()
+            cells.append(quantity)
         trained = statistics.fmean(run["trained"]["ap"] for run in runs) if runs else NOT_RUN
         differ = max(run["outputs"]["relative"] for run in runs) if runs else NOT_RUN
         csv |= {"ap_trained": trained, "outputs_relative_difference": differ}
-        cells += [f"{trained:.1f}", f"{differ:.0e}"] if runs else [NOT_RUN, NOT_RUN]
+        cells += [
+            Value(f"{trained:.1f}" if runs else trained, anchors),
+            Value(f"{differ:.0e}" if runs else differ, anchors),
+        ]
         for key, (_, unit, decimals) in costs.items():
             for form in ("trained", "fused"):
                 value = profiled[form][key] / unit if profiled else NOT_RUN
                 csv[f"{key}_{form}"] = value
-                cells.append(f"{value:.{decimals}f}" if profiled else NOT_RUN)
+                cells.append(Value(f"{value:.{decimals}f}" if profiled else NOT_RUN, profile))
         plain = study.detection["rows"].get(f"{row.split('-')[0]}-resnet50")
         ratio = profiled["fused"]["median_ms"] / plain["fused"]["median_ms"] if profiled and plain else NOT_RUN
-        csv |= {"latency_ratio": ratio, "runs": " ".join(str(run["folder"] / "run.json") for run in runs) or NOT_RUN}
-        table.add([row], csv, [*cells, f"{ratio:.3f}" if ratio != NOT_RUN else ratio, _downloads(runs)])
+        csv |= {"latency_ratio": ratio, "runs": _records(runs)}
+        cells.append(Value(f"{ratio:.3f}" if ratio != NOT_RUN else ratio, profile))
+        table.add([row], csv, cells, runs)
+    table.notes = _detection_notes(study, table)
     return table
 
 
 TABLES = {"imagenet": imagenet, "ablation": ablation, "detection": detection}
 
 
-def render(name: str, preset: dict, preset_name: str, results: Path, paper: Path = presets.PAPER) -> dict[str, str]:
-    """The table `name` (of `TABLES`) as `<name>.csv` and `<name>.md`: file name → text.
+def render(name: str, study: Study, preset_name: str, paper: Path = presets.PAPER) -> dict[str, str]:
+    """The table `name` (of `presets.tables`) as `<name>.csv` and `<name>.md`: file name → text.
 
-    What has no finished run of this preset says "not run". Raises UserError for a damaged record.
+    What has no finished run of the study's preset says "not run".
     """
-    study = Study(preset, results)
+    if name == "claims":
+        from paradise.claims import render  # with scipy, which the tables do without
+
+        return render(study, preset_name, paper)
     table = TABLES[name](study, paper)
-    text = pd.DataFrame(table.markdown).to_markdown(headers=table.headers, index=False, disable_numparse=True)
-    if name == "detection":
-        notes = _detection_notes(study, table)
-    else:
-        notes = _notes(study, table) + (_profile_notes(study) if name == "imagenet" else [])
-    lines = [f"## {table.title} (preset `{preset_name}`)", "", text, "", *(f"- {note}" for note in notes)]
+    lines = [f"## {table.title} (preset `{preset_name}`)", "", table.markdown(), ""]
+    lines += [f"- {note}" for note in table.notes]
     return {f"{name}.csv": pd.DataFrame(table.csv).to_csv(index=False), f"{name}.md": "\n".join(lines) + "\n"}
 
 
 def write_tables(which: list[str], preset: dict, preset_name: str, results: Path, paper: Path = presets.PAPER) -> None:
-    """Writes what `render` says of each table in `which` under `results/tables`."""
+    """Writes what `render` says of each table in `which` under `results/tables`.
+
+    Raises UserError for a damaged record.
+    """
+    study = Study(preset, results)
     for name in which:
-        for file, text in render(name, preset, preset_name, results, paper).items():
+        for file, text in render(name, study, preset_name, paper).items():
             write_text(results / "tables" / file, text)
 
 
@@ -261,7 +248,7 @@ def _notes(study: Study, table: Table) -> list[str]:
             f"images; seed {_each(study.preset['seeds'])}. Each run's best epoch stands in the CSV.",
             f"Trained and fused network have equally many top-1 hits in {same} of {len(runs)} runs; their logits "
             f"differ by at most {max(run['logits']['relative'] for run in runs):.0e} of the largest.",
-            f"Trained on {_each(_machine(run['run']['machine']) for run in runs)} in "
+            f"Trained on {_each(machine(run['run']['machine']) for run in runs)} in "
             f"{_each(run['run']['precision'] for run in runs)}, commit {_each(_commit(run['run']) for run in runs)}.",
         ]
     missing = [row for row in table.rows if not study.runs(row)]
@@ -286,7 +273,7 @@ def _detection_notes(study: Study, table: Table) -> list[str]:
         notes.append(
             f"On {_each(run['images'] for run in runs)} held-out images; seed {_each(study.preset['seeds'])}; trained "
             f"{_each(run['run']['iterations'] for run in runs)} iterations on "
-            f"{_each(_machine(run['run']['machine']) for run in runs)}, commit "
+            f"{_each(machine(run['run']['machine']) for run in runs)}, commit "
             f"{_each(_commit(run['run']) for run in runs)}. Outputs differ: the largest difference of any head's "
             "output between both forms, as a part of the largest output."
         )
@@ -295,7 +282,7 @@ def _detection_notes(study: Study, table: Table) -> list[str]:
         notes.append(
             f"FLOPs (counted as in Table 1), Params and Latency of the network at {profile['image_size']}×"
             f"{profile['image_size']}, without decoding and suppression; Params in each form as it is stored. "
-            f"Latency on {_machine(profile['machine'])}, threads: {profile['machine']['threads']}; batch 1, median of "
+            f"Latency on {machine(profile['machine'])}, threads: {profile['machine']['threads']}; batch 1, median of "
             f"{profile['rounds']} interleaved runs; the last ratio is of the fused forms."
         )
     missing = [row for row in table.rows if not study.detectors(row)]
@@ -317,59 +304,54 @@ def _profile_notes(study: Study) -> list[str]:
             "which the paper does not count."
         )
     if study.latency["rows"]:
-        machine, rounds = study.latency["machine"], study.latency["rounds"]
+        timed_on, rounds = study.latency["machine"], study.latency["rounds"]
         notes.append(
-            f"Latency on {_machine(machine)}, threads: {machine['threads']}; fused, batch 1, 224×224, median of "
+            f"Latency on {machine(timed_on)}, threads: {timed_on['threads']}; fused, batch 1, 224×224, median of "
             f"{rounds} interleaved runs. The paper's machine is another: compare the ratios to the plain ResNet."
         )
     return notes
 
 
-def _read(path: Path) -> dict | None:
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete it and run snakemake") from None
-
-
 def _accuracy(runs: list[dict], key: str, metric: str, published: str) -> Quantity:
-    return Quantity(key, [run["fused"][metric] for run in runs], published, 2)
+    return Quantity(key, [run["fused"][metric] for run in runs], published, 2, _anchors(runs))
 
 
-def _triples(titles) -> list[str]:
-    return [header for title in titles for header in (f"**{title}**", "paper", "Δ")]
+def _anchors(runs: list[dict]) -> tuple[str, ...]:
+    return tuple(run["anchor"] for run in runs)
+
+
+def signed(value: float, decimals: int) -> str:
+    """With its sign, and a minus as it is printed."""
+    return f"{value:+z.{decimals}f}".replace("-", "−")
 
 
 def _provenance(runs: list[dict]) -> dict:
     """CSV cells that lead from a line to the runs behind it."""
     best = [run["run"]["best"]["val_top1"] for run in runs if "best" in run["run"]]
-    return {
-        "top1_best_epoch": statistics.fmean(best) if best else NOT_RUN,
-        "runs": " ".join(str(run["folder"] / "run.json") for run in runs) or NOT_RUN,
-    }
+    return {"top1_best_epoch": statistics.fmean(best) if best else NOT_RUN, "runs": _records(runs)}
 
 
-def _downloads(runs: list[dict]) -> str:
-    """Links to each run's log and record, beside the tables' folder, and how to fetch its weights."""
-    cells = []
-    for run in runs:
-        folder = run["folder"]
-        files = {"log": "log.csv", "record": "run.json"}
-        if "checkpoint" in run["run"]:
-            del files["log"]
-        place = f"detection/{folder.parent.name}" if "detection" in run["run"] else folder.parent.name
-        links = [f"[{name}](../{place}/{folder.name}/{file})" for name, file in files.items()]
-        cells.append(" · ".join([*links, f"`dvc pull {folder}/weights.safetensors`"]))
-    return "<br>".join(cells) or NOT_RUN
+def _records(runs: list[dict]) -> str:
+    return " ".join(str(run["folder"] / "run.json") for run in runs) or NOT_RUN
+
+
+def _download(run: dict) -> str:
+    """Links to a run's log and record, beside the tables' folder, and how to fetch its weights."""
+    folder = run["folder"]
+    files = {"log": "log.csv", "record": "run.json"}
+    if "checkpoint" in run["run"]:
+        del files["log"]
+    place = f"detection/{folder.parent.name}" if "detection" in run["run"] else folder.parent.name
+    links = [f"[{name}](../{place}/{folder.name}/{file})" for name, file in files.items()]
+    return " · ".join([*links, f"`dvc pull {folder}/weights.safetensors`"])
 
 
 def _each(values) -> str:
     return ", ".join(str(value) for value in dict.fromkeys(values))
 
 
-def _machine(machine: dict) -> str:
+def machine(machine: dict) -> str:
+    """What a record's `machine` computed on: "AMD EPYC (AVX2)"."""
     return f"{machine['gpu'] or machine['processor']} ({machine['instructions']})"
 
 

@@ -6,9 +6,11 @@ from pathlib import Path
 from safetensors import safe_open
 
 from paradise import preset as presets
-from paradise.causes import code, hashes, other_detection, other_settings, seal
+from paradise.causes import code, hashes, inputs, other_detection, other_settings, seal
 from paradise.data.manifest import other_images, read_manifest
 from paradise.errors import UserError
+from paradise.evidence import NAMES, SOURCE
+from paradise.study import Study
 from paradise.tables import render
 
 
@@ -96,10 +98,38 @@ def _profile_detectors(folder: Path, preset: dict) -> str | None:
     return _other_code(made, "profile_detectors")
 
 
+def _train_start(folder: Path, preset: dict) -> str | None:
+    run, source = _read(folder / "run.json"), folder.parents[3] / SOURCE / f"seed{preset['seeds'][0]}" / "run.json"
+    if _read(source)["files"]["weights.safetensors"] != run["source"]:
+        return f"started from other weights than those of {SOURCE}"
+    return other_settings(run, preset) or _other_code(run, "train_start") or _other_files(run, folder)
+
+
+def _make_evidence(folder: Path, preset: dict) -> str | None:
+    """Of all pieces at once."""
+    results = folder.parent
+    for name in NAMES:
+        made = _read(folder / f"{name}.json")
+        for place, weights in made["weights"].items():
+            if _read(results / place / "run.json")["files"]["weights.safetensors"] != weights:
+                return f"{name}.json is of other weights of {place}"
+        if reason := _other_code(made, "make_evidence"):
+            return f"{name}.json: {reason}"
+    return None
+
+
+def _report(folder: Path, preset: dict) -> str | None:
+    page = (folder / "report.html").read_text()
+    return (
+        None if f'content="{inputs(preset, folder)}"' in page else "report.html does not show the results as they are"
+    )
+
+
 def _tables(folder: Path, preset: dict) -> str | None:
     results = folder.parent
+    study = Study(preset, results)
     for table in presets.tables(preset):
-        for file, text in render(table, preset, results.name, results).items():
+        for file, text in render(table, study, results.name).items():
             if (folder / file).read_text() != text:
                 return f"{folder / file} does not show the results as they are"
     return None
@@ -117,7 +147,10 @@ CHECKS = {
     "train_detector": _train_detector,
     "evaluate_detector": _evaluate_detector,
     "profile_detectors": _profile_detectors,
+    "train_start": _train_start,
+    "make_evidence": _make_evidence,
     "tables": _tables,
+    "report": _report,
 }
 
 
