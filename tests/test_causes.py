@@ -7,7 +7,7 @@ import pytest
 import yaml
 from conftest import PAPER, REPOSITORY, ROWS
 
-from paradise import causes
+from paradise import causes, evidence
 from paradise.names import detection_rows
 from paradise.tables import TABLES
 
@@ -62,10 +62,22 @@ def test_the_tables_depend_on_every_row_and_the_plots_show_every_row():
         f"{run}/evaluation.json" for run in runs | detectors
     }
     assert paths(STAGES["tables"]["outs"]) == {
-        f"results/${{preset}}/tables/{table}.{kind}" for table in TABLES for kind in ("md", "csv")
+        f"results/${{preset}}/tables/{table}.{kind}" for table in (*TABLES, "claims") for kind in ("md", "csv")
+    }
+    assert {path for path in paths(STAGES["report"]["deps"]) if path.endswith(".json") and "evidence/" not in path} == {
+        path for path in paths(STAGES["tables"]["deps"]) if path.endswith(".json")
     }
     training = next(plot["training"] for plot in PIPELINE["plots"] if "training" in plot)
     assert training["y"] == {f"{run}/log.csv": "val_top1" for run in runs}
+
+
+def test_the_evidence_is_all_of_it():
+    variables = PIPELINE["vars"][0]
+    assert variables["evidence"] == list(evidence.NAMES)
+    assert variables["starts"] == list(evidence.STARTS)
+    assert variables["evidence_seeds"] == evidence.SEEDS
+    made = {f"results/${{preset}}/evidence/{name}.json" for name in evidence.NAMES}
+    assert made <= paths(STAGES["report"]["deps"])
 
 
 def test_outputs_survive_a_stage_that_fails():

@@ -28,14 +28,23 @@ DETECTION = (
     *(f"detection/{name}.py" for name in ("modules", "config", "data")),
     *DETECTORS,
 )
+TICKET = ("evidence/__init__.py", "evidence/networks.py", "evidence/lottery.py")
+EVIDENCE = (*TICKET, *(f"evidence/{name}.py" for name in ("perceptrons", "diversity", "pruning", "gradcam", "make")))
+TRAIN = (*MODEL, *LOADERS, "names.py", "device.py", "weights.py", *TRAINING)
 CODE = {
     "prepare": tuple(f"data/{name}.py" for name in DATA),
     "import": (*MODEL, "checkpoints.py"),
-    "train": (*MODEL, *LOADERS, "names.py", "device.py", "weights.py", *TRAINING),
+    "train": TRAIN,
+    "train_start": (*TRAIN, *TICKET),
     "fuse": (*MODEL, *FUSION),
     "evaluate": (*MODEL, *FUSION, *LOADERS, "device.py", "evaluate.py", "accuracy.py"),
     "complexity": (*MODEL, *FUSION, "profiling/complexity.py"),
     "latency": (*MODEL, *FUSION, "profiling/latency.py"),
+    "make_evidence": (*MODEL, *FUSION, *LOADERS, "device.py", *EVIDENCE),
+    "report": (
+        *("study.py", "tables.py", "claims.py", "figures.py", "report.py", "report.html.jinja"),
+        "evidence/shown.py",
+    ),
     "prepare_detection": ("data/digits.py", "data/pixels.py", "detection/digits.py", "detection/data.py"),
     "train_detector": (
         *DETECTION,
@@ -100,6 +109,18 @@ def other_detection(run: dict, preset: dict, results: Path) -> str | None:
     if source.exists() and json.loads(source.read_text())["files"]["weights.safetensors"] != run["backbone"]["weights"]:
         changed.append("its backbone")
     return f"{', '.join(changed)} changed" if changed else None
+
+
+def inputs(preset: dict, results: Path) -> str:
+    """One hash over all records that a study's report shows, and the code of the report."""
+    digest = hashlib.sha256(code("report").encode())
+    rows = [*presets.rows(preset), *(f"detection/{row}" for row in presets.detectors(preset))]
+    runs = [f"{row}/seed{seed}" for row in rows for seed in preset["seeds"]]
+    runs += [f"{row}/imported" for row in preset.get("checkpoints", {})]
+    for place in (*runs, "profile", "evidence"):
+        for path in sorted((results / place).glob("*.json")):
+            digest.update(path.relative_to(results).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def write_recipes(preset: dict, results: Path) -> None:

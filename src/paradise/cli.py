@@ -11,6 +11,7 @@ import typer
 
 from paradise import preset as presets
 from paradise.errors import INTERRUPTED, Interrupted, UserError, nearest
+from paradise.evidence import NAMES, STARTS
 from paradise.names import backbone_of
 from paradise.training import SAVE_MINUTES
 
@@ -22,7 +23,11 @@ app = typer.Typer(
 )
 detection = typer.Typer(help="Table 3, step by step, in mmdetection.", no_args_is_help=True)
 app.add_typer(detection, name="detection")
-Table = StrEnum("Table", ["imagenet", "ablation", "detection"])
+evidence = typer.Typer(help="Why the method may work, piece by piece.", no_args_is_help=True)
+app.add_typer(evidence, name="evidence")
+Table = StrEnum("Table", ["imagenet", "ablation", "detection", "claims"])
+Evidence = StrEnum("Evidence", list(NAMES))
+Start = StrEnum("Start", list(STARTS))
 Preset = Annotated[Path, typer.Option(help="The study's YAML file.")]
 Threads = Annotated[int, typer.Option(min=1, help="Processor threads.")]
 Folder = Annotated[Path, typer.Argument(help="A folder that `paradise train` wrote.")]
@@ -184,6 +189,25 @@ def tables(
 
 
 @app.command()
+def report(preset: Preset = DIGITS):
+    """Write report.html and figures/ of a preset from what has been measured so far."""
+    settings = presets.load(preset)
+    from paradise.report import write_report
+
+    write_report(settings, preset, Path("results", preset.stem))
+    print(f"results/{preset.stem}/report.html", file=sys.stderr)
+
+
+@app.command()
+def crate(preset: Preset = DIGITS):
+    """Pack workflow, records, tables and report of a preset as a Workflow Run RO-Crate: study.crate.zip."""
+    settings = presets.load(preset)
+    from paradise.crate import write_crate
+
+    print(write_crate(settings, preset, Path("results", preset.stem)), file=sys.stderr)
+
+
+@app.command()
 def pull():
     """Fetch the study that dvc.yaml describes, and let Snakemake know what of it is done."""
     from paradise.share import pull
@@ -197,6 +221,35 @@ def push():
     from paradise.share import push
 
     push()
+
+
+@evidence.command("make")
+def make_evidence(
+    name: Annotated[Evidence, typer.Argument(help="Which.")],
+    preset: Preset = DIGITS,
+    threads: Threads = 1,
+    gpus: Gpus = None,
+):
+    """Measure one piece of evidence on what has been trained: evidence/NAME.json."""
+    settings = presets.load(preset)
+    from paradise.evidence.make import make_evidence
+
+    make_evidence(name, settings, preset.stem, Path("results", preset.stem), threads, gpus)
+
+
+@evidence.command("train")
+def train_start(
+    start: Annotated[Start, typer.Argument(help="What the plain ResNet18 starts from.")],
+    preset: Preset = DIGITS,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    threads: Threads = 1,
+    gpus: Gpus = None,
+):
+    """Train a plain ResNet18 into evidence/lottery/START/seedSEED. Goes on where an earlier call was ended."""
+    settings = presets.load(preset)
+    from paradise.evidence.lottery import train_start
+
+    train_start(start, settings, preset.stem, seed, threads, Path("results", preset.stem), gpus)
 
 
 @detection.command("prepare")
