@@ -27,7 +27,7 @@ rule prepare_detection:
         source=DETECTION.get("source"),
         images=settings(DETECTION.get("images")),
     shell:
-        "paradise detection prepare --preset {PRESET} 2>&1 | tee {log}"
+        "paradise detection prepare --preset {PRESET} > {log} 2>&1"
 
 
 rule train_detector:
@@ -49,9 +49,8 @@ rule train_detector:
     resources: mem_mb=6000, runtime=60, gpu=0, slurm_extra="'--signal=TERM@120'",
     params: detection=lambda wildcards: settings(presets.detection(config, wildcards.detector)),
     shell:
-        "trap : INT TERM USR1; "
-        "paradise detection train {wildcards.detector} --seed {wildcards.seed} --preset {PRESET} --threads {threads}"
-        " --gpus {resources.gpu} 2>&1 | (trap '' INT TERM USR1; exec tee --append {log})"
+        "exec paradise detection train {wildcards.detector} --seed {wildcards.seed} --preset {PRESET} --threads {threads}"
+        " --gpus {resources.gpu} >> {log} 2>&1"
 
 
 rule evaluate_detector:
@@ -69,7 +68,7 @@ rule evaluate_detector:
     resources: mem_mb=4000, runtime=60, gpu=0,
     shell:
         "paradise detection evaluate {RESULTS}/detection/{wildcards.detector}/seed{wildcards.seed} --threads {threads}"
-        " --gpus {resources.gpu} 2>&1 | tee {log}"
+        " --gpus {resources.gpu} > {log} 2>&1"
 
 
 rule profile_detectors:
@@ -83,4 +82,4 @@ rule profile_detectors:
     resources: mem_mb=8000, runtime=60,
     params: rows=DETECTORS, **LATENCY,
     shell:
-        "paradise detection profile --preset {PRESET} --output {output} 2>&1 | tee {log}"
+        "paradise detection profile --preset {PRESET} --output {output} > {log} 2>&1"

@@ -15,4 +15,4 @@ rule evaluate:
     resources: mem_mb=3000, runtime=60, gpu=0,
     shell:
         "paradise evaluate {RESULTS}/{wildcards.row}/{wildcards.run} --threads {threads} --gpus {resources.gpu}"
-        " 2>&1 | tee {log}"
+        " > {log} 2>&1"

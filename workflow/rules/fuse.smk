@@ -9,4 +9,4 @@ rule fuse:
     threads: 1
     resources: mem_mb=2000, runtime=10,
     shell:
-        "paradise fuse {RESULTS}/{wildcards.row}/{wildcards.run} 2>&1 | tee {log}"
+        "paradise fuse {RESULTS}/{wildcards.row}/{wildcards.run} > {log} 2>&1"

@@ -11,4 +11,4 @@ rule import_checkpoint:
     params: data=settings(config["data"]),
     shell:
         "paradise import-checkpoint {input} --model {wildcards.row} --preset {PRESET}"
-        " --output {RESULTS}/{wildcards.row}/imported 2>&1 | tee {log}"
+        " --output {RESULTS}/{wildcards.row}/imported > {log} 2>&1"

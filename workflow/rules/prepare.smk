@@ -13,4 +13,4 @@ rule prepare:
         source=config["data"].get("source"),
         expect=config["data"].get("expect"),
     shell:
-        "paradise prepare --preset {PRESET} --threads {threads} 2>&1 | tee {log}"
+        "paradise prepare --preset {PRESET} --threads {threads} > {log} 2>&1"

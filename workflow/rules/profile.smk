@@ -7,7 +7,7 @@ rule complexity:
     resources: mem_mb=3000, runtime=10,
     params: models=IMAGENET,
     shell:
-        "paradise complexity {params.models} --output {output} 2>&1 | tee {log}"
+        "paradise complexity {params.models} --output {output} > {log} 2>&1"
 
 
 rule latency:
@@ -21,4 +21,4 @@ rule latency:
     params: models=IMAGENET, **config["latency"],
     shell:
         "paradise latency {params.models} --rounds {params.rounds} --threads {params.threads} --output {output}"
-        " 2>&1 | tee {log}"
+        " > {log} 2>&1"

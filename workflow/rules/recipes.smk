@@ -8,4 +8,4 @@ rule recipes:
     threads: 1
     resources: mem_mb=500, runtime=5,
     shell:
-        "paradise recipes --preset {PRESET} 2>&1 | tee {log}"
+        "paradise recipes --preset {PRESET} > {log} 2>&1"

@@ -16,10 +16,7 @@ rule train:
     params:
         recipe=lambda wildcards: settings(presets.recipe(config, wildcards.row)),
         data=settings(config["data"]),
-    # A signal is for `paradise`, which saves its state and says so: the shell and `tee` wait for it. A run that goes on
-    # from there goes on in its log as well.
+    # A signal is for `paradise`, which saves its state and says so. A run that goes on from there goes on in its log.
     shell:
-        "trap : INT TERM USR1; "
-        "paradise train {wildcards.row} --seed {wildcards.seed} --preset {PRESET} --threads {threads}"
-        " --gpus {resources.gpu} --output {RESULTS}/{wildcards.row}/seed{wildcards.seed} 2>&1"
-        " | (trap '' INT TERM USR1; exec tee --append {log})"
+        "exec paradise train {wildcards.row} --seed {wildcards.seed} --preset {PRESET} --threads {threads}"
+        " --gpus {resources.gpu} --output {RESULTS}/{wildcards.row}/seed{wildcards.seed} >> {log} 2>&1"
