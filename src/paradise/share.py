@@ -39,8 +39,8 @@ def pull() -> None:
     """Fetches what `dvc.lock` records and makes Snakemake agree with it, by content.
 
     A stage is done where its command, dependencies and outputs are as recorded; weights that are not here are no
-    difference. Where they are not, but its results are what today's preset and code make, it was made here since, and
-    Snakemake knows. Any other stage, and what depends on it, is named and marked for Snakemake to compute again. Files
+    difference. Where they are not, but its results are what today's preset and code make, it was made here since and is
+    done as well. Any other stage, and what depends on it, is named and marked for Snakemake to compute again. Files
     with changes that DVC does not hold are left as they are. Raises UserError where the remote cannot be read, or
     another pull or push is at work.
     """
@@ -50,7 +50,7 @@ def pull() -> None:
             raise UserError(f"the remote '{STUDY}' {reason}; nothing was changed")
         study.checkout()
         unrecorded, stale = study.compare()
-        study.tell_snakemake(unrecorded, stale)
+        study.tell_snakemake(stale)
         done = len(study.stages) - len(unrecorded) - len(stale)
         _say(f"{done} of {len(study.stages)} stages are as recorded")
         if unrecorded:
@@ -200,10 +200,9 @@ class Study:
                     out.checkout(force=True)
         self._states.clear()
 
-    def tell_snakemake(self, unrecorded: list[str], stale: dict[str, str]) -> None:
-        """Marks the outputs of `stale` stages as incomplete, and those as recorded as made just now, in their order."""
-        recorded = self.stages.keys() - stale.keys() - set(unrecorded)
-        if done := sorted(path for name in recorded for path in self._files(name)):
+    def tell_snakemake(self, stale: dict[str, str]) -> None:
+        """Marks the outputs of `stale` stages as incomplete, and all others as made just now, in their order."""
+        if done := sorted(path for name in self.stages.keys() - stale.keys() for path in self._files(name)):
             command = [sys.executable, "-m", "snakemake", *done, "--touch", "--forceall", "--quiet", "all"]
             told = subprocess.run([*command, "--configfile", self.preset_path], capture_output=True, text=True)
             if "LockException" in told.stderr:

@@ -68,17 +68,19 @@ def published(tmp_path_factory) -> Path:
     text = re.sub(r"    rows:\n(      - .*\n)+", "    rows: [resnet18, pd_b_resnet18]\n", text)
     kept = [line for line in text.splitlines() if "/seed0/" not in line or any(f"/{row}/" in line for row in ROWS)]
     stages = yaml.safe_load("\n".join(kept))
-    for name in [name for name in stages["stages"] if "detect" in name]:
+    for name in [name for name in stages["stages"] if "detect" in name or name in ("train_start", "make_evidence")]:
         del stages["stages"][name]
-    tables = stages["stages"]["tables"]
-    for key in ("deps", "outs"):
-        tables[key] = [entry for entry in tables[key] if "detection" not in str(entry)]
+    for stage in (stages["stages"]["tables"], stages["stages"]["report"]):
+        for key in ("deps", "outs"):
+            left_out = "detection", "/evidence/"
+            stage[key] = [entry for entry in stage[key] if not any(word in str(entry) for word in left_out)]
+    stages["stages"]["report"]["deps"].append("src/paradise/evidence/shown.py")
     pipeline.write_text(yaml.safe_dump(stages, sort_keys=False))
     sh(project, "git init --quiet")
     commit(project, "project")
     run("snakemake", *SMOKE, cwd=project)
     output = sh(project, "paradise push")
-    assert "11 stages recorded" in output and "not recorded" not in output
+    assert "12 stages recorded" in output and "not recorded" not in output
     assert "the weights stay on this machine" in output
     commit(project, "study")
     return project
@@ -99,7 +101,7 @@ def project(published, tmp_path) -> Path:
 def test_recording_runs_and_changes_nothing(published):
     before = {path: path.stat().st_mtime_ns for path in (published / RESULTS).rglob("*")}
     output = sh(published, "paradise push")
-    assert "0 stages recorded in dvc.lock, 11 as before" in output
+    assert "0 stages recorded in dvc.lock, 12 as before" in output
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert planned(published) == {}
     assert "Data and pipelines are up to date." in sh(published, "dvc status")
@@ -109,7 +111,7 @@ def test_recording_runs_and_changes_nothing(published):
 def test_a_fresh_clone_has_the_tables_without_training(published, clone):
     output = sh(clone, "paradise pull")
     assert output.splitlines() == [
-        "11 of 11 stages are as recorded",
+        "12 of 12 stages are as recorded",
         "4 files of weights are not here: the remote 'weights' is not set",
     ]
     assert not list(clone.rglob("*.safetensors"))
@@ -119,20 +121,20 @@ def test_a_fresh_clone_has_the_tables_without_training(published, clone):
     for path in (clone / RESULTS / "tables").iterdir():
         path.unlink()
     done = run("snakemake", "tables", *SMOKE, cwd=clone).stdout
-    assert "2 of 2 steps" in done or "3 of 3 steps" in done
+    assert "write_table" in done and "3 of 4 jobs" in done
     assert digest(clone / RESULTS / "tables") == tables == digest(published / RESULTS / "tables")
     assert sh(clone, "git status --porcelain") == ""
-    assert "11 of 11 stages" in sh(clone, "paradise pull")
+    assert "12 of 12 stages" in sh(clone, "paradise pull")
 
 
 def test_after_a_pull_a_changed_recipe_trains_its_rows_and_no_others(clone):
     """The safety property, whether the preset was changed before the pull or after it."""
-    row = {"train": 1, "fuse": 1, "evaluate": 1, "write_table": 2}
+    row = {"train": 1, "fuse": 1, "evaluate": 1, "write_table": 3, "report": 1}
     sh(clone, "paradise pull")
     change_preset(clone, gentler)
     assert planned(clone) == row
     output = sh(clone, "paradise pull")
-    assert "4 to be computed again, by `snakemake`:\n  train@pd_b_resnet18-0: pd_b_resnet18 changed\n" in output
+    assert "5 to be computed again, by `snakemake`:\n  train@pd_b_resnet18-0: pd_b_resnet18 changed\n" in output
     assert planned(clone) == row
     shutil.rmtree(clone / ".snakemake")
     sh(clone, "paradise pull")
@@ -145,15 +147,15 @@ def test_after_a_pull_a_changed_recipe_trains_its_rows_and_no_others(clone):
     assert made["recipe"]["learning_rate"] == 0.004
     assert planned(clone) == {}
     output = sh(clone, "paradise push")
-    assert "5 stages recorded in dvc.lock, 6 as before" in output
-    assert "11 of 11 stages" in sh(clone, "paradise pull")
+    assert "6 stages recorded in dvc.lock, 6 as before" in output
+    assert "12 of 12 stages" in sh(clone, "paradise pull")
     assert planned(clone) == {}
 
 
 def test_other_data_make_everything_again(clone):
     sh(clone, "paradise pull")
     change_preset(clone, lambda preset: preset["data"].update(per_class=12))
-    everything = {"prepare": 1, "train": 2, "fuse": 2, "evaluate": 2, "write_table": 2}
+    everything = {"prepare": 1, "train": 2, "fuse": 2, "evaluate": 2, "write_table": 3, "report": 1}
     assert planned(clone) == everything
     assert "train@resnet18-0: data" in sh(clone, "paradise pull")
     assert planned(clone) == everything
@@ -171,9 +173,9 @@ def test_a_changed_image_is_named_and_prepared_again(project):
 @pytest.mark.parametrize(
     ("name", "stage", "jobs"),
     [
-        ("metrics.json", "evaluate@resnet18-0", {"evaluate": 1, "write_table": 2}),
-        ("evaluation.json", "evaluate@resnet18-0", {"evaluate": 1, "write_table": 2}),
-        ("log.csv", "train@resnet18-0", {"train": 1, "fuse": 1, "evaluate": 1, "write_table": 2}),
+        ("metrics.json", "evaluate@resnet18-0", {"evaluate": 1, "write_table": 3, "report": 1}),
+        ("evaluation.json", "evaluate@resnet18-0", {"evaluate": 1, "write_table": 3, "report": 1}),
+        ("log.csv", "train@resnet18-0", {"train": 1, "fuse": 1, "evaluate": 1, "write_table": 3, "report": 1}),
     ],
 )
 def test_a_hand_edited_file_is_named_kept_and_made_again(project, name, stage, jobs):
@@ -197,9 +199,18 @@ def test_what_was_made_here_is_not_made_again_for_want_of_a_push(project):
     change_preset(project, gentler)
     run("snakemake", *SMOKE, cwd=project)
     output = sh(project, "paradise pull")
-    assert "7 of 11 stages are as recorded" in output
-    assert "4 were made here since, not pushed yet: train@pd_b_resnet18-0, fuse@pd_b_resnet18-0" in output
+    assert "7 of 12 stages are as recorded" in output
+    assert "5 were made here since, not pushed yet: train@pd_b_resnet18-0, fuse@pd_b_resnet18-0" in output
     assert "computed again" not in output
+    assert planned(project) == {}
+
+
+def test_what_was_made_here_of_fetched_weights_is_not_made_again(project):
+    """The weights' time is that of the pull, later than what was made of them."""
+    path = project / "src" / "paradise" / "evaluate.py"
+    path.write_text(path.read_text() + "# A comment.\n")
+    run("snakemake", *SMOKE, "--forcerun", "evaluate", cwd=project)
+    assert "were made here since, not pushed yet: evaluate@resnet18-0" in sh(project, "paradise pull")
     assert planned(project) == {}
 
 
@@ -209,14 +220,14 @@ def test_other_code_is_not_passed_off_as_what_was_run(project):
     output = sh(project, "paradise push")
     assert "latency: made by other code than today's" in output
     assert "latency: src/paradise/profiling/latency.py is modified" in sh(project, "paradise pull")
-    assert planned(project) == {"latency": 1, "write_table": 2}
+    assert planned(project) == {"latency": 1, "write_table": 3, "report": 1}
 
 
 def test_files_of_others_stay(clone):
     for name in ("notes.txt", "resnet18/seed0/mine.csv", "resnet18/seed7/weights.safetensors"):
         (clone / RESULTS / name).parent.mkdir(parents=True, exist_ok=True)
         (clone / RESULTS / name).write_text("mine")
-    assert "11 of 11 stages" in sh(clone, "paradise pull")
+    assert "12 of 12 stages" in sh(clone, "paradise pull")
     for name in ("notes.txt", "resnet18/seed0/mine.csv", "resnet18/seed7/weights.safetensors"):
         assert (clone / RESULTS / name).read_text() == "mine"
 
@@ -230,7 +241,7 @@ def test_an_older_commit_comes_back(project):
     assert digest(project / RESULTS) != before
     sh(project, "git checkout --quiet HEAD~1")
     output = sh(project, "paradise pull")
-    assert "11 of 11 stages" in output
+    assert "12 of 12 stages" in output
     after = digest(project / RESULTS)
     assert {path: after[path] for path in before if not path.startswith(("logs", "benchmarks"))} == {
         path: content for path, content in before.items() if not path.startswith(("logs", "benchmarks"))
@@ -277,7 +288,7 @@ def test_a_remote_with_half_the_objects_gives_the_other_half(clone):
     assert "  results/smoke/resnet18/seed0/predictions.csv\n" in output
     assert "evaluate@resnet18-0: results/smoke/resnet18/seed0/predictions.csv is deleted" in output
     assert (clone / RESULTS / "pd_b_resnet18" / "seed0" / "predictions.csv").exists()
-    assert planned(clone) == {"train": 1, "fuse": 1, "evaluate": 1, "write_table": 2}
+    assert planned(clone) == {"train": 1, "fuse": 1, "evaluate": 1, "write_table": 3, "report": 1}
 
 
 def test_a_kept_checkpoint_does_not_go_into_git(project, tmp_path):
@@ -346,7 +357,7 @@ def test_two_pulls_at_once_do_no_harm(clone):
     outputs = [pull.communicate(timeout=120)[0] for pull in pulls]
     assert sorted(pull.returncode for pull in pulls) == [0, 2]
     assert any(output.startswith("error: another `paradise pull` or `push` is at work here") for output in outputs)
-    assert any("11 of 11 stages" in output for output in outputs)
+    assert any("12 of 12 stages" in output for output in outputs)
     assert planned(clone) == {}
 
 
@@ -392,7 +403,7 @@ def test_weights_go_through_s3_and_a_damaged_one_is_noticed(project, tmp_path, b
 
     sh(tmp_path, f"git clone --quiet {project} clone")
     clone = tmp_path / "clone"
-    assert sh(clone, "paradise pull").splitlines() == ["11 of 11 stages are as recorded"]
+    assert sh(clone, "paradise pull").splitlines() == ["12 of 12 stages are as recorded"]
     for row in ROWS:
         for name in ("weights.safetensors", "fused.safetensors"):
             path = RESULTS / row / "seed0" / name

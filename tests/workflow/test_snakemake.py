@@ -40,7 +40,7 @@ def finished(tmp_path_factory) -> Path:
     """A project whose smoke preset has run from nothing."""
     project = copy_project(tmp_path_factory.mktemp("finished"))
     output = snakemake(project)
-    for message in ("Training pd_b_resnet18, seed 0", "Timing the fused models", "(100%) done"):
+    for message in ("Training pd_b_resnet18, seed 0", "Timing the fused models", "(3 of 3): done in"):
         assert message in output
     return project
 
@@ -68,8 +68,10 @@ def test_everything_lies_where_the_snakefile_says(finished):
         assert "epoch 1/1" in (results / "logs" / "train" / f"{row}-seed0.log").read_text()
         assert (results / "benchmarks" / "train" / f"{row}-seed0.tsv").read_text().startswith("s\t")
     assert {path.name for path in (results / "tables").iterdir()} == {
-        "imagenet.md", "imagenet.csv", "ablation.md", "ablation.csv",
-    }  # fmt: skip
+        f"{table}.{kind}" for table in ("imagenet", "ablation", "claims") for kind in ("md", "csv")
+    }
+    assert f"{len(ROWS)}</strong>of {len(ROWS)} classification runs" in (results / "report.html").read_text()
+    assert (results / "figures" / "accuracy-latency.png").is_file()
 
 
 def test_tables_hold_the_measured_rows_and_call_the_others_not_run(finished):
@@ -94,7 +96,7 @@ def test_a_second_run_does_nothing(finished):
 
 def test_a_changed_recipe_retrains_its_rows_and_nothing_else(project):
     change_preset(project, lambda preset: preset.update(overrides={"pd_b_*": {"learning_rate": 0.004}}))
-    assert planned(project) == {"train": 1, "fuse": 1, "evaluate": 1, "write_table": 2}
+    assert planned(project) == {"train": 1, "fuse": 1, "evaluate": 1, "write_table": 3, "report": 1}
     weights = [project / "results" / "smoke" / row / "seed0" / "weights.safetensors" for row in ROWS]
     before = [path.stat().st_mtime_ns for path in weights]
     snakemake(project)
@@ -105,13 +107,14 @@ def test_a_changed_recipe_retrains_its_rows_and_nothing_else(project):
 
 def test_what_depends_on_a_setting_is_what_is_run_again(project):
     original = (project / "config" / "smoke.yaml").read_text()
-    row = {"fuse": 1, "evaluate": 1}
+    shown = {"write_table": 3, "report": 1}
+    everything = {"train": 3, "fuse": 3, "evaluate": 3, **shown}
     for change, expected in (
-        (lambda preset: preset["latency"].update(rounds=3), {"latency": 1, "write_table": 1}),
-        (lambda preset: preset.update(seeds=[0, 1]), {"train": 3, "fuse": 3, "evaluate": 3, "write_table": 2}),
-        (lambda preset: preset["training"].update(epochs=2), {"train": 3, "fuse": 3, "evaluate": 3, "write_table": 2}),
+        (lambda preset: preset["latency"].update(rounds=3), {"latency": 1, "write_table": 2, "report": 1}),
+        (lambda preset: preset.update(seeds=[0, 1]), everything),
+        (lambda preset: preset["training"].update(epochs=2), everything),
         (lambda preset: preset["rows"].append("ac_resnet18"), {
-            "train": 1, **row, "complexity": 1, "latency": 1, "write_table": 2,
+            "train": 1, "fuse": 1, "evaluate": 1, "complexity": 1, "latency": 1, **shown,
         }),
     ):  # fmt: skip
         change_preset(project, change)
@@ -125,7 +128,7 @@ def test_editing_code_does_not_retrain(project):
     assert planned(project) == {}
     rules = project / "workflow" / "rules" / "tables.smk"
     rules.write_text(rules.read_text().replace("paradise tables {w", "paradise  tables {w"))
-    assert planned(project) == {"write_table": 2}
+    assert planned(project) == {"write_table": 3, "report": 1}
 
 
 def test_a_failed_row_leaves_the_others_and_is_named_and_made_up_for(project):
@@ -140,7 +143,7 @@ def test_a_failed_row_leaves_the_others_and_is_named_and_made_up_for(project):
     assert lines["pd_b_resnet18"] == "not run"
     assert lines["resnet18"] != "not run"
     (project / "config" / "smoke.yaml").write_text(original)
-    assert planned(project) == {"train": 1, "fuse": 1, "evaluate": 1, "write_table": 2}
+    assert planned(project) == {"train": 1, "fuse": 1, "evaluate": 1, "write_table": 3, "report": 1}
 
 
 @pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
@@ -211,7 +214,7 @@ def test_a_checkpoint_of_others_gets_its_line(project):
     torch.manual_seed(0)
     torch.save(create_model("resnet18", 10).state_dict(), project / "theirs.pth")
     change_preset(project, lambda preset: preset.update(checkpoints={"resnet18": "theirs.pth"}))
-    assert planned(project) == {"import_checkpoint": 1, "fuse": 1, "evaluate": 1, "write_table": 2}
+    assert planned(project) == {"import_checkpoint": 1, "fuse": 1, "evaluate": 1, "write_table": 3, "report": 1}
     snakemake(project)
     with (project / "results" / "smoke" / "tables" / "imagenet.csv").open() as file:
         ours, theirs = (line for line in csv.DictReader(file) if line["row"] == "resnet18")
