@@ -32,13 +32,19 @@ reproduce: setup
 	@.venv/bin/snakemake table_imagenet table_ablation && cat $(TABLES)imagenet.md $(TABLES)ablation.md
 ifeq ($(DETECTION),yes)
 	@$(MAKE) --no-print-directory detection && .venv/bin/snakemake && cat $(TABLES)detection.md
+else
+	@.venv/bin/paradise tables && .venv/bin/paradise report
 endif
+	@echo "All of it as one page: results/digits/report.html"
 
 # From what was published: nothing is trained.
 tables: setup
 	@.venv/bin/paradise pull && .venv/bin/paradise tables && cat $(TABLES)imagenet.md $(TABLES)ablation.md $(TABLES)detection.md
+	@echo "All of it as one page: results/digits/report.html"
 
+# The report is tested in a browser.
 test: detection
+	@command -v chromium chromedriver >/dev/null || { echo "error: the tests need Debian's packages chromium and chromium-driver; apt-get install them and run make again"; exit 2; }
 	@.venv/bin/pytest
 
 lint: setup
