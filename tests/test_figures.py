@@ -59,7 +59,7 @@ def test_figures_are_saved_for_papers_and_slides_and_are_the_same_each_time(reco
     written = []
     for name in ("a", "b"):
         drawn = figures.figures(Study(digits_preset, recorded), PAPER)
-        figures.save({key: figure for key, (figure, _) in drawn.items()}, tmp_path / name)
+        figures.save(figures.draw({key: figure for key, (figure, _) in drawn.items()}), tmp_path / name)
         written.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
     assert written[0] == written[1]
     assert set(written[0]) == {

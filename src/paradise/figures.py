@@ -1,8 +1,11 @@
 """The study's figures, in one style: told apart in grey and by colour-blind readers by marker and dash as well."""
 
 import io
+import os
 import statistics
-from functools import cache
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import matplotlib
@@ -58,24 +61,37 @@ def panels(columns: int, rows: int = 1, width: float = 4.2, height: float = 3.4)
     return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
-@cache
-@styled
-def svg(figure: Figure) -> str:
-    """The figure as SVG. It is laid out once: what is drawn of it later has the same layout."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", dpi=72, metadata={"Date": None})
-    figure.set_layout_engine("none")
-    return buffer.getvalue()
+@dataclass(frozen=True)
+class Picture:
+    """A figure as it is shown: SVG for pages and papers, PNG for slides; `width` in inches."""
+
+    svg: str
+    png: bytes
+    width: float
+
+
+def draw(figures: dict[str, Figure]) -> dict[str, Picture]:
+    """All figures, on as many processors as there are."""
+    with ProcessPoolExecutor(os.cpu_count(), get_context("fork")) as pool:
+        return dict(zip(figures, pool.map(_draw, figures.values())))
 
 
 @styled
-def save(figures: dict[str, Figure], folder: Path) -> None:
-    """Each figure as `NAME.svg` and `NAME.png`."""
-    for name, figure in figures.items():
+def _draw(figure: Figure) -> Picture:
+    svg, png = io.StringIO(), io.BytesIO()
+    figure.savefig(svg, format="svg", dpi=72, metadata={"Date": None})
+    figure.set_layout_engine("none")  # it has been laid out
+    figure.savefig(png, format="png", metadata={"Software": None})
+    return Picture(svg.getvalue(), png.getvalue(), figure.get_figwidth())
+
+
+def save(pictures: dict[str, Picture], folder: Path) -> None:
+    """Each picture as `NAME.svg` and `NAME.png`."""
+    for name, picture in pictures.items():
         with replacing(folder / f"{name}.svg") as path:
-            path.write_text(svg(figure))
+            path.write_text(picture.svg)
         with replacing(folder / f"{name}.png") as path:
-            figure.savefig(path, format="png", metadata={"Software": None})
+            path.write_bytes(picture.png)
 
 
 @styled
@@ -231,7 +247,7 @@ def sparkline(log: pd.DataFrame) -> Figure:
 @styled
 def dag(edges: list[tuple[str, str]]) -> Figure:
     """The workflow's rules, from left to right; without the arrows that follow from others."""
-    graph = networkx.transitive_reduction(networkx.DiGraph(edges))
+    graph = networkx.transitive_reduction(networkx.DiGraph(sorted(edges)))
     columns = list(networkx.topological_generations(graph))
     places = {
         rule: (x, (len(column) - 1) / 2 - y)
@@ -245,7 +261,7 @@ def dag(edges: list[tuple[str, str]]) -> Figure:
         rule: axis.text(*place, rule.replace("_", "\n", 1), ha="center", va="center", bbox=box, color="#101010", size=8)
         for rule, place in places.items()
     }
-    for begin, end in graph.edges:
+    for begin, end in sorted(graph.edges):
         arrow = {"arrowstyle": "-|>", "color": INK, "alpha": 0.6, "shrinkA": 1, "shrinkB": 1}
         boxes = {"patchA": texts[begin].get_bbox_patch(), "patchB": texts[end].get_bbox_patch()}
         axis.annotate("", places[end], places[begin], arrowprops=arrow | boxes)

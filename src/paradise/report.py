@@ -10,7 +10,6 @@ from pathlib import Path
 import jinja2
 import pydot
 from markupsafe import Markup, escape
-from matplotlib.figure import Figure
 
 from paradise import claims, figures, tables
 from paradise import preset as presets
@@ -31,16 +30,15 @@ def write_report(preset: dict, preset_path: Path, results: Path, paper: Path = p
     What is missing, damaged or of other settings is named in it, with the command that makes it, and not shown.
     """
     study = Study(preset, results, strict=False)
-    rulegraph = _rulegraph(preset_path)  # works while the rest is drawn
+    rulegraph = _rulegraph(preset_path)  # works while the rest is read
     drawn = figures.figures(study, paper)
     sections = shown.sections(study)
-    rules = figures.dag(_rules(rulegraph))
-    figures.save(
-        {name: figure for name, (figure, _) in drawn.items()}
-        | {f"evidence-{section.name}": section.figure for section in sections if section.figure}
-        | {"workflow": rules},
-        results / "figures",
-    )
+    runs = _runs(study)
+    of_study = {name: figure for name, (figure, _) in drawn.items()}
+    of_study |= {f"evidence-{section.name}": section.figure for section in sections}
+    of_study["workflow"] = figures.dag(_rules(rulegraph))
+    pictures = figures.draw(of_study | {run["anchor"]: run["curve"] for run in runs if run["curve"]})
+    figures.save({name: pictures[name] for name in of_study}, results / "figures")
     paper_tables = [tables.TABLES[name](study, paper) for name in presets.tables(preset) if name in tables.TABLES]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -50,7 +48,6 @@ def write_report(preset: dict, preset_path: Path, results: Path, paper: Path = p
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {"uri": uri, "markdown": _markdown}
-    runs = _runs(study)
     text = environment.get_template("report.html.jinja").render(
         preset=preset_path.stem,
         dataset=tables.DATASETS[preset["data"]["dataset"]],
@@ -63,19 +60,18 @@ def write_report(preset: dict, preset_path: Path, results: Path, paper: Path = p
         claim_texts=claims.texts,
         claim_notes=claims.notes(study),
         tables=paper_tables,
-        figures=drawn,
+        figures={name: text for name, (_, text) in drawn.items()},
         evidence=sections,
-        workflow=rules,
+        pictures=pictures,
         runs=runs,
         profiles=_profiles(study),
     )
     write_text(results / "report.html", text)
 
 
-def uri(figure: Figure) -> str:
-    """The figure as an SVG in a data URI, its ink and ground those of a light or dark page."""
-    text = figures.svg(figure)
-    text = text.replace(figures.INK, "currentColor").replace("fill: #ffffff", "fill: none")
+def uri(picture: figures.Picture) -> str:
+    """The picture as an SVG in a data URI, its ink and ground those of a light or dark page."""
+    text = picture.svg.replace(figures.INK, "currentColor").replace("fill: #ffffff", "fill: none")
     text = re.sub(r"(<svg[^>]*>)", rf"\1{DARK % figures.INK}", text[text.index("<svg") :], count=1)
     return f"data:image/svg+xml;base64,{base64.b64encode(text.encode()).decode()}"
 
