@@ -95,6 +95,8 @@ class LogHandler(LogHandlerBase):
                 self._finish(record.job_id)
             elif event not in REPLACED and (record.levelno >= logging.WARNING or not self.wanted):
                 self._say(self.format(record))
+            if self.live:
+                self.live.update(self._picture(), refresh=True)
 
     def close(self) -> None:
         self.ended.set()
