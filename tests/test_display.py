@@ -106,7 +106,7 @@ def test_on_a_terminal_a_display_shows_jobs_and_what_was_measured(tmp_path):
 def test_a_log_is_read_on_from_where_it_was(tmp_path):
     log = tmp_path / "log"
     log.write_text("old\n")
-    job = Job("train", "Training", log, [], read=4)
+    job = Job("train", "Training", log, [], read=4, file=log.stat().st_ino)
     assert job.said() == []
     with log.open("a") as file:
         file.write("resnet18: 5/10, 12 min left\nhalf a li")
@@ -116,6 +116,17 @@ def test_a_log_is_read_on_from_where_it_was(tmp_path):
         file.write("ne, 1 h 05 min left\n")
     assert job.said() == ["half a line, 1 h 05 min left"]
     assert 3899 < job.seconds() < 3902
+
+
+def test_a_log_that_was_begun_anew_is_read_from_its_beginning(tmp_path):
+    log = tmp_path / "log"
+    log.write_text("a line of the run before\n")
+    job = Job("train", "Training", log, [], read=25, file=log.stat().st_ino)
+    log.rename(tmp_path / "old")
+    log.write_text("a line of this run, which is longer than that\n")
+    assert job.said() == ["a line of this run, which is longer than that"]
+    log.write_text("short\n")
+    assert job.said() == ["short"]
 
 
 def test_time_left_is_what_jobs_of_the_rule_took_over_those_at_work():

@@ -6,6 +6,7 @@ their log files alone; what they say is read from there, wherever they run.
 
 import json
 import logging
+import os
 import re
 import statistics
 import threading
@@ -37,6 +38,7 @@ class Job:
     log: Path | None
     outputs: list[str]
     read: int  # bytes of the log
+    file: int = 0  # the log's inode: Snakemake may begin a new one
     begun: float = field(default_factory=time.monotonic)
     last: str = ""
 
@@ -44,6 +46,9 @@ class Job:
         """The lines that the job has written since this was last called."""
         try:
             with self.log.open("rb") as file:
+                status = os.fstat(file.fileno())
+                if status.st_ino != self.file or status.st_size < self.read:
+                    self.read, self.file = 0, status.st_ino
                 file.seek(self.read)
                 new = file.read()
         except (OSError, AttributeError):
@@ -121,8 +126,11 @@ class LogHandler(LogHandlerBase):
         of = f" ({self.started[rule]} of {self.wanted[rule]})" if self.wanted[rule] > 1 else ""
         title = f"{record.rule_msg or rule}{of}"
         # Where a job goes on in its log, what it said before is no news.
-        read = log.stat().st_size if log and log.exists() and rule.startswith("train") else 0
-        self.running[record.jobid] = Job(rule, title, log, list(record.output), read)
+        known = log.stat() if log and log.exists() and rule.startswith("train") else None
+        if known and known.st_mtime >= record.created:
+            known = None  # written by this job already
+        read, file = (known.st_size, known.st_ino) if known else (0, 0)
+        self.running[record.jobid] = Job(rule, title, log, list(record.output), read, file)
         if not self.live or log is None:
             self._say(title)
 
