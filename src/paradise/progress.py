@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -41,7 +41,9 @@ def reporting(title: str, total: int, done: int = 0, silent: bool = False) -> It
     console = Console(stderr=True, highlight=False, markup=False, quiet=silent)
     texts = TextColumn("{task.description}"), TextColumn("{task.fields[status]}")
     columns = texts[0], BarColumn(bar_width=20), MofNCompleteColumn(), texts[1], TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True, disable=silent or not console.is_terminal) as bar:
+    shown = console.is_terminal and not silent
+    bar = Progress(*columns, console=console, transient=True, disable=not shown)
+    with bar if shown else nullcontext():  # where it ends, rich's older versions write an empty line
         yield Reporter(console, bar, title, total, done)
         sys.stderr.flush()
 
