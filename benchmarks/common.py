@@ -13,11 +13,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from sklearn.datasets import load_sample_images
+from torch import Tensor, nn
 
 from paradise.data.prepare import prepare
-from paradise.device import pick_device
+from paradise.device import pick_device, use_precision
 from paradise.files import write_text
 from paradise.preset import load
 from paradise.record import PACKAGES, commit, processor, version_of
@@ -26,6 +28,7 @@ matplotlib.use("svg")
 matplotlib.rcParams["svg.hashsalt"] = "paradise"  # the same figures, the same file
 RESULTS = Path(__file__).parent / "results"
 IMAGENET = Path("config/imagenet.yaml")
+MEMORY = {"cuda": "the peak of a step's memory", "cpu": "what a forward pass keeps for the gradient"}
 
 
 def imagenet_like(folder: Path, classes: int, train: int, val: int) -> dict:
@@ -78,6 +81,49 @@ def seconds(call: Callable[[], object]) -> float:
     call()
     _wait()
     return time.perf_counter() - began
+
+
+class Training:
+    """A network that takes steps on the same random batch; on a GPU in bfloat16."""
+
+    def __init__(self, model: nn.Module, size: int, batch: int, compiled: bool):
+        self.device = pick_device()
+        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.forward = torch.compile(self.model) if compiled else self.model
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
+        images = torch.randn(batch, 3, size, size, device=self.device)
+        self.images = images.contiguous(memory_format=torch.channels_last)
+        self.labels = torch.randint(model.fc.out_features, (batch,), device=self.device)
+
+    def loss(self) -> Tensor:
+        with use_precision("bfloat16" if self.device.type == "cuda" else "float32", self.device):
+            return F.cross_entropy(self.forward(self.images), self.labels)
+
+    def step(self) -> None:
+        self.optimizer.zero_grad()
+        self.loss().backward()
+        self.optimizer.step()
+
+    def megabytes_kept(self) -> float:
+        """As `MEMORY` says, without the network's own parameters."""
+        if self.device.type == "cuda":
+            before = torch.cuda.memory_allocated()
+            torch.cuda.reset_peak_memory_stats()
+            self.step()
+            return (torch.cuda.max_memory_allocated() - before) / 1e6
+        kept = {}
+
+        def keep(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            kept[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            loss = self.loss()
+        own = {parameter.untyped_storage().data_ptr() for parameter in self.model.parameters()}
+        total = sum(size for place, size in kept.items() if place not in own)
+        loss.backward()
+        return total / 1e6
 
 
 def spread(values: list[float], digits: int = 1) -> str:

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from paradise import create_model, fuse
 from paradise.dynamic import DynamicConv2d
 from paradise.export import export, open_onnx, open_program
-from paradise.kernels import embed
 from paradise.structure import replace, slots
 
 KINDS = {"ResNet": "", "PD-A": "pd_a_", "PD-B": "pd_b_"}
@@ -31,10 +30,8 @@ class FourDense(nn.Module):
 
     def __init__(self, block: DynamicConv2d):
         super().__init__()
-        dense = [*block.standards.weight.chunk(block.dense), *(embed(o.weight, o.groups) for o in block.others)]
-        owners = [*range(block.dense), *block.owners]
-        kernels = [sum(k for k, owner in zip(dense, owners) if owner == i) for i in range(len(block.biases))]
-        self.kernels = nn.Parameter(torch.cat(kernels).contiguous(memory_format=torch.channels_last))
+        kernels = torch.cat([block.kernel(only) for only in torch.eye(len(block.biases))])
+        self.kernels = nn.Parameter(kernels.contiguous(memory_format=torch.channels_last))
         self.block, self.stride = block, block.standards.stride
 
     def forward(self, x: Tensor) -> Tensor:

@@ -13,12 +13,12 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from common import bars, interleaved, seconds, spread, write
+from common import MEMORY, Training, bars, interleaved, seconds, spread, write
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from paradise.block import ConvBN, PDABlock, PDBBlock
-from paradise.device import keep_memory, pick_device, use_precision
+from paradise.device import keep_memory, pick_device
 from paradise.kernels import embed
 from paradise.normsum import norm_sum
 from paradise.resnet import BasicBlock, ResNet, plain_conv3x3
@@ -113,54 +113,11 @@ def network(form: str) -> ResNet:
     return ResNet(BasicBlock, (2, 2, 2, 2), 1000, pair)
 
 
-class Training:
-    """One network that takes steps on the same random batch."""
-
-    def __init__(self, form: str, size: int, batch: int, compiled: bool):
-        self.device = pick_device()
-        torch.manual_seed(0)
-        self.model = network(form).to(self.device, memory_format=torch.channels_last)
-        self.forward = torch.compile(self.model) if compiled else self.model
-        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
-        images = torch.randn(batch, 3, size, size, device=self.device)
-        self.images = images.contiguous(memory_format=torch.channels_last)
-        self.labels = torch.randint(1000, (batch,), device=self.device)
-
-    def loss(self) -> Tensor:
-        with use_precision("bfloat16" if self.device.type == "cuda" else "float32", self.device):
-            return F.cross_entropy(self.forward(self.images), self.labels)
-
-    def step(self) -> None:
-        self.optimizer.zero_grad()
-        self.loss().backward()
-        self.optimizer.step()
-
-    def operations(self) -> int:
-        """Of the forward pass, of which the backward pass has twice as many."""
-        with FlopCounterMode(display=False) as counter:
-            self.loss()
-        return counter.get_total_flops()
-
-    def megabytes_kept(self) -> float:
-        """What the forward pass keeps for the gradient, without the network's own parameters."""
-        if self.device.type == "cuda":
-            before = torch.cuda.memory_allocated()
-            torch.cuda.reset_peak_memory_stats()
-            self.step()
-            return (torch.cuda.max_memory_allocated() - before) / 1e6
-        kept = {}
-
-        def keep(tensor: Tensor) -> Tensor:
-            storage = tensor.untyped_storage()
-            kept[storage.data_ptr()] = storage.nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            loss = self.loss()
-        own = {parameter.untyped_storage().data_ptr() for parameter in self.model.parameters()}
-        total = sum(size for place, size in kept.items() if place not in own)
-        loss.backward()
-        return total / 1e6
+def operations_of(model: nn.Module, size: int) -> int:
+    """Of a forward pass, of which the backward pass has twice as many."""
+    with FlopCounterMode(display=False) as counter:
+        model(torch.randn(2, 3, size, size))
+    return counter.get_total_flops()
 
 
 def main() -> None:
@@ -178,8 +135,9 @@ def main() -> None:
         for form in (PLAIN, *FORMS):
             label = f"{form}, compiled" if compiled else form
             if not compiled:
-                operations[form] = Training(form, arguments.size, 2, False).operations()
-            trainings[label] = Training(form, arguments.size, arguments.batch, compiled)
+                operations[form] = operations_of(network(form), arguments.size)
+            torch.manual_seed(0)
+            trainings[label] = Training(network(form), arguments.size, arguments.batch, compiled)
     steps: dict[str, Callable] = {
         label: lambda training=training: 1000 * seconds(training.step) for label, training in trainings.items()
     }
@@ -200,10 +158,9 @@ def main() -> None:
             "÷ ResNet18 ": f"{kept[label] / kept[plain]:.2f}",
         })  # fmt: skip
     name, shape = f"step-{arguments.size}", f"{arguments.size}×{arguments.size}, batch {arguments.batch}"
-    memory = "the peak of a step's memory" if on_gpu else "what a forward pass keeps for the gradient"
     write(name, f"A training step at {shape}", lines, [
         f"Median (range) of {arguments.rounds} interleaved rounds, {arguments.threads} threads; the ratio is the "
-        f"median of the rounds'. MB kept: {memory}, without parameters.",
+        f"median of the rounds'. MB kept: {MEMORY[pick_device().type]}, without parameters.",
         "By operations: multiply-accumulates as a multiple of ResNet18's; where a kernel is cut, what is left of it.",
         "Convolutions alone: without BatchNorms and sum, which is no network, but what none can do without.",
     ])  # fmt: skip

@@ -84,9 +84,10 @@ def test_other_mistakes(change, message):
         ({"resize": 40, "image_size": 48}, "'data.resize': 40 is smaller than 'data.image_size' \\(48\\)"),
         ({"augment": DIGITS["data"]["augment"] | {"aspect": [2, 1]}}, "'data.augment.aspect': the range \\[2, 1\\]"),
         ({"augment": DIGITS["data"]["augment"] | {"area": [1, 2]}}, "'data.augment.area.1': 2 is greater than"),
+        ({"dataset": "imagenet", "hold_out": 5}, "'data.hold_out' is not for imagenet"),
     ],
 )
-def test_sizes_that_do_not_fit_are_refused(change, message):
+def test_data_that_do_not_fit_are_refused(change, message):
     with pytest.raises(UserError, match=message):
         presets.check(DIGITS | {"data": DIGITS["data"] | change}, "p.yaml")
 

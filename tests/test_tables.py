@@ -87,6 +87,14 @@ def test_every_number_leads_to_its_run(recorded, digits_preset):
         assert row[-1].endswith(f"`dvc pull {folder}/weights.safetensors`")
 
 
+def test_weights_that_stayed_where_they_were_trained_are_not_offered(recorded, digits_preset):
+    run = json.loads((recorded / "resnet18" / "seed0" / "run.json").read_text())
+    write(recorded / "resnet18" / "seed0" / "run.json", run | {"weights_stay": True})
+    _, cells, _ = tables(recorded, digits_preset)["imagenet"]
+    assert cells[1][-1].endswith("· weights not shared")
+    assert "`dvc pull" in cells[2][-1]
+
+
 def test_a_checkpoint_of_others_has_a_line_of_its_own(recorded, digits_preset):
     digits_preset["checkpoints"] = {"pd_b_resnet18": "theirs.pth.tar"}
     write_run(recorded, digits_preset, "pd_b_resnet18", 0, hits=350)

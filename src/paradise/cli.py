@@ -67,6 +67,7 @@ def train(
     count = processes or gpus or 1
     if gpus and count != gpus:
         raise UserError(f"--gpus {gpus} and --processes {count}: each process has one GPU, so leave one of them away")
+    _reserve(gpus, count)
     if count > 1 and "RANK" not in os.environ:
         from paradise.data.loaders import share_batch
         from paradise.training.processes import launch
@@ -115,6 +116,7 @@ def fuse(folder: Folder):
 @app.command()
 def evaluate(folder: Folder, threads: Threads = 1, gpus: Gpus = None):
     """Evaluate the trained and the fused form in a folder: evaluation.json, metrics.json, predictions.csv."""
+    _reserve(gpus)
     from paradise.evaluate import evaluate
 
     evaluate(folder, threads, gpus)
@@ -209,18 +211,23 @@ def crate(preset: Preset = DIGITS):
 
 @app.command()
 def pull():
-    """Fetch the study that dvc.yaml describes, and let Snakemake know what of it is done."""
+    """Fetch the shared studies, and let Snakemake know what of them is done."""
     from paradise.share import pull
 
     pull()
 
 
 @app.command()
-def push():
+def push(
+    preset: Annotated[Path | None, typer.Option(help="Another study than dvc.yaml's, shared as a folder.")] = None,
+):
     """Record in dvc.lock what Snakemake made of the study in dvc.yaml, and share it."""
-    from paradise.share import push
+    from paradise.share import described, push, push_folder
 
-    push()
+    if preset is None or preset == described():
+        push()
+    else:
+        push_folder(preset)
 
 
 @evidence.command("make")
@@ -232,6 +239,7 @@ def make_evidence(
 ):
     """Measure one piece of evidence on what has been trained: evidence/NAME.json."""
     settings = presets.load(preset)
+    _reserve(gpus)
     from paradise.evidence.make import make_evidence
 
     make_evidence(name, settings, preset.stem, Path("results", preset.stem), threads, gpus)
@@ -247,6 +255,7 @@ def train_start(
 ):
     """Train a plain ResNet18 into evidence/lottery/START/seedSEED. Goes on where an earlier call was ended."""
     settings = presets.load(preset)
+    _reserve(gpus)
     from paradise.evidence.lottery import train_start
 
     train_start(start, settings, preset.stem, seed, threads, Path("results", preset.stem), gpus)
@@ -287,12 +296,7 @@ def train_detector(
     _detection(settings, preset)
     if row not in presets.detectors(settings):
         raise UserError(f"{preset} has no detector '{row}'{nearest(row, presets.detectors(settings))}")
-    if gpus == 0:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # mmengine takes a GPU wherever there is one
-    elif gpus:
-        from paradise.device import pick_device
-
-        pick_device(gpus)
+    _reserve(gpus)
     if (gpus or 1) > 1 and "RANK" not in os.environ:
         from paradise.training.processes import launch
 
@@ -314,6 +318,7 @@ def evaluate_detector(
 ):
     """Evaluate the trained and the fused form of a detector: evaluation.json, metrics.json."""
     _require_mmdetection()
+    _reserve(gpus)
     from paradise.detection.evaluate import evaluate_detector
 
     evaluate_detector(folder, threads, gpus)
@@ -334,6 +339,12 @@ def _detection(settings: dict, preset: Path) -> dict:
     if "detection" not in settings:
         raise UserError(f"{preset} has no section 'detection'; config/digits.yaml shows one")
     return settings["detection"]
+
+
+def _reserve(gpus: int | None, processes: int = 1) -> None:
+    from paradise.device import reserve
+
+    reserve(gpus, processes)
 
 
 def _require_mmdetection() -> None:

@@ -1,6 +1,11 @@
 """What a run computes on, in which precision, and in what memory."""
 
 import ctypes
+import fcntl
+import itertools
+import os
+import tempfile
+from pathlib import Path
 
 import torch
 
@@ -8,6 +13,47 @@ from paradise.errors import UserError
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+_held = []  # locks of this process's GPUs, until it ends
+
+
+def reserve(gpus: int | None, processes: int = 1) -> None:
+    """Leaves to this process, and to those that it starts, the `gpus` GPUs that the fewest others use, until it ends.
+
+    Snakemake counts GPUs; which of them are a job's, the jobs settle among themselves. None takes one for each of its
+    `processes` where there are any. Raises UserError where not so many are here. A process of torchrun has its
+    launcher's.
+    """
+    if "RANK" in os.environ:
+        return
+    if gpus == 0:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    elif pick_device(gpus).type == "cuda":
+        pick_device(processes)
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        names = visible.split(",") if visible else map(str, range(torch.cuda.device_count()))
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(least_used(list(names), gpus or processes))
+
+
+def least_used(names: list[str], count: int) -> list[str]:
+    """The `count` of `names` that the fewest processes of this user hold; this one holds them until it ends."""
+    folder, chosen = Path(tempfile.gettempdir(), f"paradise-gpus-{os.getuid()}"), []
+    folder.mkdir(exist_ok=True)
+    for level in itertools.count():
+        for name in names:
+            if name in chosen:
+                continue
+            lock = (folder / f"{name}.{level}").open("w")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.close()
+                continue
+            _held.append(lock)
+            chosen.append(name)
+            if len(chosen) == count:
+                return chosen
 
 
 def pick_device(gpus: int | None = None, index: int = 0) -> torch.device:

@@ -35,7 +35,7 @@ def check(preset, path: Path) -> None:
         unknown = [error for error in errors if error.validator == "additionalProperties"]
         raise UserError(f"{path}: {_explain(unknown[0] if unknown else jsonschema.exceptions.best_match(errors))}")
     try:
-        _check_sizes(preset["data"])
+        _check_data(preset["data"])
         for row in rows(preset):
             parse_row(row)
         for row in preset.get("checkpoints", {}):
@@ -107,7 +107,9 @@ def _check_detection(preset: dict) -> None:
             raise UserError(f"detection.overrides: '{pattern}' matches no row{nearest(pattern, detectors(preset))}")
 
 
-def _check_sizes(data: dict) -> None:
+def _check_data(data: dict) -> None:
+    if "hold_out" in data and data["dataset"] == "imagenet":
+        raise UserError("'data.hold_out' is not for imagenet")
     if data["resize"] < data["image_size"]:
         raise UserError(f"'data.resize': {data['resize']} is smaller than 'data.image_size' ({data['image_size']})")
     for key in ("area", "aspect"):

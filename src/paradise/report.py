@@ -155,7 +155,7 @@ def _described(run: dict) -> dict:
         "machine": tables.machine(record["machine"]),
         "precision": record.get("precision"),
         "versions": ", ".join(f"{name} {version}" for name, version in record.get("versions", {}).items() if version),
-        "weights": f"SHA-256 {record['files']['weights.safetensors']}; `dvc pull {run['folder']}/weights.safetensors`",
+        "weights": f"SHA-256 {record['files']['weights.safetensors']}; {tables.weights(run)}",
     }
     place = run["folder"].relative_to(run["folder"].parents[2 if "detection" in record else 1])
     return {

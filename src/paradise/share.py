@@ -3,6 +3,9 @@
 Snakemake goes by the files' times, which a checkout makes meaningless; DVC goes by their content. `pull` asks DVC which
 stages of `dvc.yaml` are as `dvc.lock` records them, tells Snakemake that these are done, and marks the others as to be
 computed again. `push` records in `dvc.lock` what Snakemake made; what today's preset or code would not make is refused.
+
+`dvc.yaml` describes one study. Any other, made on a machine where its weights stay, is shared as one folder: all of it
+but the weights, and what is made of the rest in seconds.
 """
 
 import logging
@@ -22,15 +25,17 @@ from dvc.stage import PipelineStage
 from snakemake.persistence.file import FilePersistence
 
 from paradise import preset as presets
+from paradise import study as records
 from paradise.causes import write_recipes
 from paradise.data.manifest import other_images, read_manifest
 from paradise.errors import UserError
-from paradise.files import locked
+from paradise.files import locked, write_text
 from paradise.verify import unmade
 
 STUDY, WEIGHTS = "study", "weights"  # DVC's remotes
 UNSET = Path(".dvc/weights")  # where the remote `weights` points until a user sets it
 LOCK = Path("dvc.lock")
+LEFT_BEHIND = ("**/*.safetensors", "tables", "figures", "report.html", "study.crate.zip")  # of a folder
 
 _say = partial(print, file=sys.stderr)
 
@@ -67,6 +72,8 @@ def pull() -> None:
                 why = study.unreachable(WEIGHTS) or "lacks them or holds them damaged"
             _say(f"{len(absent)} files of weights are not here: the remote '{WEIGHTS}' {why}")
         _list("to be computed again, by `snakemake`", stale)
+        for file in sorted(Path("results").glob("*.dvc")):
+            _pull_folder(study.repo, file)
 
 
 def push() -> None:
@@ -90,6 +97,51 @@ def push() -> None:
         _say(f"{shared} files shared; now commit {LOCK} and what else git sees changed")
         if study.weights_unset:
             _say("the weights stay on this machine: set their remote, `dvc remote modify weights url …`")
+
+
+def push_folder(path: Path) -> None:
+    """Shares the study of the preset in `path`, which is not `dvc.yaml`'s, as a folder without weights.
+
+    Raises UserError where it has no finished run, a damaged record, or runs of other settings than the preset's.
+    """
+    preset, results = presets.load(path), Path("results", path.stem)
+    study, rows = records.Study(preset, results), presets.rows(preset)
+    runs = sum(len(study.runs(row)) for row in rows)
+    if study.stale:
+        raise UserError(f"{results} has runs of other settings than {path}'s ({_listed(study.stale)}); run snakemake")
+    if not runs:
+        raise UserError(f"{results} has no finished run of {path}; run snakemake")
+    ignored = Path(".dvcignore")
+    lines = ignored.read_text().splitlines() if ignored.exists() else []
+    more = [f"/{results}/{name}" for name in LEFT_BEHIND if f"/{results}/{name}" not in lines]
+    write_text(ignored, "\n".join([*lines, *more, ""]))
+    with _repo() as repo:
+        repo.add(str(results))
+        shared = repo.push([f"{results}.dvc"], remote=STUDY)
+    _say(f"{results}: {runs} of {len(rows) * len(preset['seeds'])} runs; {shared} files shared")
+    _say(f"now commit {results}.dvc and what else git sees changed")
+
+
+def _pull_folder(repo: Repo, file: Path) -> None:
+    """Fetches the study that `file` records and tells Snakemake that what is there is done."""
+    results = file.with_suffix("")
+    path = Path("config", f"{results.name}.yaml")
+    preset = presets.load(path)
+    (out,) = (out for out in repo.index.outs if Path(out.fs_path) == results.resolve())
+    with suppress(DownloadError):
+        repo.fetch([str(file)], remote=STUDY)
+    if _lacking(out):
+        _say(f"{results} could not be fetched: the remote lacks some of it or holds it damaged")
+        return
+    if next(iter(out.workspace_status().values()), None) == "modified":
+        _say(f"{results} was changed here, and is left as it is")
+        return
+    with repo.lock:
+        out.checkout(force=True)
+    runs = [results / row / f"seed{seed}" for row in presets.rows(preset) for seed in preset["seeds"]]
+    finished = [evaluation for run in runs if (evaluation := run / "evaluation.json").exists()]
+    _touch([str(file) for file in (*finished, *results.glob("profile/*.json"), *results.glob("evidence/*.json"))], path)
+    _say(f"{results}: {len(finished)} of {len(runs)} runs are here")
 
 
 class Study:
@@ -203,12 +255,7 @@ class Study:
     def tell_snakemake(self, stale: dict[str, str]) -> None:
         """Marks the outputs of `stale` stages as incomplete, and all others as made just now, in their order."""
         if done := sorted(path for name in self.stages.keys() - stale.keys() for path in self._files(name)):
-            command = [sys.executable, "-m", "snakemake", *done, "--touch", "--forceall", "--quiet", "all"]
-            told = subprocess.run([*command, "--configfile", self.preset_path], capture_output=True, text=True)
-            if "LockException" in told.stderr:
-                raise UserError("Snakemake is at work here; pull again when it has ended")
-            if told.returncode:
-                raise UserError(f"Snakemake would not take the files: {' '.join(told.stderr.split())[-300:]}")
+            _touch(done, self.preset_path)
         records = FilePersistence(nolock=True, path=Path(".snakemake"))
         for name in stale:
             for path in self._files(name):
@@ -237,6 +284,16 @@ class Study:
         return self.repo.push(["dvc.yaml"], remote=STUDY if self.weights_unset else None)
 
 
+def _touch(paths: list[str], preset: Path) -> None:
+    """Tells Snakemake that `paths`, and what they were made from, were made just now, in their order."""
+    command = [sys.executable, "-m", "snakemake", *paths, "--touch", "--forceall", "--quiet", "all"]
+    told = subprocess.run([*command, "--configfile", preset], capture_output=True, text=True)
+    if "LockException" in told.stderr:
+        raise UserError("Snakemake is at work here; pull again when it has ended")
+    if told.returncode:
+        raise UserError(f"Snakemake would not take the files: {' '.join(told.stderr.split())[-300:]}")
+
+
 def _lacking(out: Output) -> bool:
     """Whether DVC's cache lacks what `dvc.lock` records of `out`."""
     return bool(out.use_cache and out.hash_info and out.changed_cache())
@@ -255,11 +312,27 @@ def _list(what: str, reasons: dict[str, str]) -> None:
 
 @contextmanager
 def _study() -> Iterator[Study]:
-    """The study in the working folder, for one process at a time; DVC's errors become one line."""
-    logging.getLogger("dvc").setLevel(logging.CRITICAL)
-    logging.getLogger("dvc_data").setLevel(logging.CRITICAL)
+    """The study of `dvc.yaml` in the working folder."""
+    with _repo() as repo:
+        yield Study(repo, described())
+
+
+def described() -> Path:
+    """The preset of the study that `dvc.yaml` describes."""
     if not Path("dvc.yaml").is_file():
         raise UserError("no dvc.yaml here; run in the project's folder")
+    try:
+        return Path("config", f"{yaml.safe_load(Path('dvc.yaml').read_text())['vars'][0]['preset']}.yaml")
+    except (yaml.YAMLError, LookupError, TypeError):
+        raise UserError("dvc.yaml names no preset; its `vars` begin with `preset: NAME`") from None
+
+
+@contextmanager
+def _repo() -> Iterator[Repo]:
+    """DVC in the working folder, for one process at a time; its errors become one line."""
+    logging.getLogger("dvc").setLevel(logging.CRITICAL)
+    logging.getLogger("dvc_data").setLevel(logging.CRITICAL)
+    described()
     if LOCK.exists():
         for number, line in enumerate(LOCK.read_text().splitlines(), start=1):
             if line.startswith(("<<<<<<<", ">>>>>>>")):
@@ -271,12 +344,8 @@ def _study() -> Iterator[Study]:
         Path(".dvc/tmp/paradise.lock"), "another `paradise pull` or `push` is at work here; wait until it ends"
     ):
         try:
-            preset = yaml.safe_load(Path("dvc.yaml").read_text())["vars"][0]["preset"]
-        except (yaml.YAMLError, LookupError, TypeError):
-            raise UserError("dvc.yaml names no preset; its `vars` begin with `preset: NAME`") from None
-        try:
             with Repo() as repo:
-                yield Study(repo, Path("config", f"{preset}.yaml"))
+                yield repo
         except (DownloadError, UploadError) as error:
             raise UserError(f"{error.amount} files could not be sent or fetched; is the remote reachable?") from None
         except DvcException as error:

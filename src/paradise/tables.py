@@ -343,7 +343,13 @@ def _download(run: dict) -> str:
         del files["log"]
     place = f"detection/{folder.parent.name}" if "detection" in run["run"] else folder.parent.name
     links = [f"[{name}](../{place}/{folder.name}/{file})" for name, file in files.items()]
-    return " · ".join([*links, f"`dvc pull {folder}/weights.safetensors`"])
+    return " · ".join([*links, weights(run)])
+
+
+def weights(run: dict) -> str:
+    """How to get the weights of a run."""
+    stay = run["run"].get("weights_stay")
+    return "weights not shared" if stay else f"`dvc pull {run['folder']}/weights.safetensors`"
 
 
 def _each(values) -> str:

@@ -28,7 +28,7 @@ def unmade(step: str, folder: Path, preset: dict) -> str | None:
 
 def _prepare(folder: Path, preset: dict) -> str | None:
     made = _read(folder / "prepared.json")
-    changed = [key for key in ("dataset", "per_class") if made[key] != preset["data"].get(key)]
+    changed = [key for key in ("dataset", "per_class", "hold_out") if made.get(key) != preset["data"].get(key)]
     if changed:
         return f"{', '.join(changed)} changed"
     if wrong := other_images(read_manifest(folder)):

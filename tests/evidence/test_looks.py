@@ -1,6 +1,7 @@
 """Diversity, pruning and Grad-CAM against computations of another kind."""
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ from conftest import make_preset, scramble
 from torch import nn
 
 from paradise import fuse
+from paradise.data.manifest import Split
 from paradise.evidence import diversity, gradcam, pruning
-from paradise.evidence.networks import Networks, some
+from paradise.evidence.networks import Networks, blocks, some
 from paradise.models import create_model
 
 
@@ -36,24 +38,24 @@ def images():
 
 @pytest.mark.parametrize("name", ["pd_a_resnet18", "pd_b_resnet18"])
 @pytest.mark.parametrize("branch", ["standard1", "standard2", "skeleton", "group", None])
-def test_a_pruned_branch_gives_nothing_and_the_rest_what_it_did(networks, images, name, branch):
+def test_a_pruned_branch_gives_nothing_and_the_rest_what_it_did(images, name, branch):
     model = network(name)
-    pruned = pruning.without(networks, model, branch)
+    pruned = pruning.without(model, branch)
     expected = copy.deepcopy(model)
     if branch:
-        for block in networks.blocks(expected).values():
+        for block in blocks(expected).values():
             getattr(block, branch).register_forward_hook(lambda module, inputs, y: torch.zeros_like(y))
     with torch.no_grad():
         assert torch.allclose(pruned(images), expected(images), atol=1e-9)
         assert torch.allclose(fuse(model)(images), model(images), atol=1e-9), "the model itself was changed"
 
 
-def test_a_frozen_gate_has_its_weights_whatever_the_image(networks, images):
+def test_a_frozen_gate_has_its_weights_whatever_the_image(images):
     model = network("pd_b_resnet18")
-    weights = {name: torch.rand(4, dtype=torch.float64).softmax(0) for name in networks.blocks(model)}
+    weights = {name: torch.rand(4, dtype=torch.float64).softmax(0) for name in blocks(model)}
     frozen = diversity.freeze(model, weights)
     expected = copy.deepcopy(model)
-    for name, block in networks.blocks(expected).items():
+    for name, block in blocks(expected).items():
         block.gate.register_forward_hook(lambda gate, inputs, y, name=name: weights[name].expand_as(y))
     with torch.no_grad():
         assert torch.allclose(frozen(images), expected(images), atol=1e-9)
@@ -123,8 +125,13 @@ def test_the_stage_is_the_deepest_with_a_map_to_look_at():
     assert gradcam._stage(model, torch.randn(1, 3, 224, 224)) == "layer4"
 
 
-def test_some_images_are_of_all_classes(networks):
-    chosen = some(networks.manifest.val, 20)
-    assert len(chosen) == 20
-    assert set(chosen.labels) == set(range(10))
-    assert len(some(networks.manifest.val, 10_000)) == 80
+@pytest.mark.parametrize(("count", "wanted"), [(80, 20), (360, 200), (360, 359), (360, 360), (80, 10_000)])
+def test_some_images_are_evenly_of_all_classes(count, wanted):
+    labels = sorted(i % 10 for i in range(count))
+    split = Split(Path(), [f"{i}.png" for i in range(count)], labels, [f"{i:x}" for i in range(count)])
+    chosen = some(split, wanted)
+    assert len(chosen) == min(wanted, count)
+    assert [split.paths.index(path) for path in chosen.paths] == [int(hash_, 16) for hash_ in chosen.hashes]
+    shares = [chosen.labels.count(label) for label in range(10)]
+    assert max(shares) - min(shares) <= 1
+    assert len(set(chosen.paths)) == len(chosen)

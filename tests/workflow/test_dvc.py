@@ -304,6 +304,34 @@ def test_a_kept_checkpoint_does_not_go_into_git(project, tmp_path):
     assert b"a checkpoint" in digest(tmp_path / "weights").values()
 
 
+def test_another_study_is_shared_as_a_folder_without_its_weights(project, tmp_path):
+    shutil.copy(project / "config" / "smoke.yaml", project / "config" / "other.yaml")
+    other = project / "results" / "other"
+    shutil.copytree(project / RESULTS, other)
+    tables = {path.name: path.read_text().replace("smoke", "other") for path in (other / "tables").iterdir()}
+    push = "paradise push --preset config/other.yaml"
+    assert "results/other: 2 of 2 runs" in run(*push.split(), cwd=project).stdout
+    commit(project, "other")
+    sh(tmp_path, f"git clone --quiet {project} {tmp_path / 'clone'}")
+    clone = tmp_path / "clone"
+    assert not (clone / "results" / "other").exists()
+    assert "results/other: 2 of 2 runs are here" in run("paradise", "pull", cwd=clone).stdout
+    assert not list((clone / "results" / "other").rglob("*.safetensors"))
+    assert (clone / "results/other/resnet18/seed0/predictions.csv").exists()
+    output = run("snakemake", "tables", "--configfile", "config/other.yaml", cwd=clone).stdout
+    assert "Training" not in output and "Evaluating" not in output
+    assert {path.name: path.read_text() for path in (clone / "results/other/tables").iterdir()} == tables
+    # What was changed since is neither shared nor written over.
+    change = (clone / "results/other/resnet18/seed0/log.csv").open("a")
+    change.write("by hand")
+    change.close()
+    assert "results/other was changed here, and is left as it is" in run("paradise", "pull", cwd=clone).stdout
+    preset = clone / "config" / "other.yaml"
+    preset.write_text(preset.read_text().replace("learning_rate: 0.", "learning_rate: 0.1"))
+    refused = run(*push.split(), cwd=clone, check=False)
+    assert refused.returncode == 2 and "results/other has runs of other settings" in refused.stdout
+
+
 def test_a_damaged_object_is_not_taken(clone):
     lock = yaml.safe_load((clone / "dvc.lock").read_text())
     outs = lock["stages"]["train@resnet18-0"]["outs"]

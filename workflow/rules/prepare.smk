@@ -10,6 +10,7 @@ rule prepare:
     params:
         dataset=config["data"]["dataset"],
         per_class=config["data"].get("per_class"),
+        hold_out=config["data"].get("hold_out"),
         source=config["data"].get("source"),
         expect=config["data"].get("expect"),
     shell:

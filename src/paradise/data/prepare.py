@@ -26,7 +26,7 @@ def prepare(data: dict, threads: int = 1) -> dict[str, int]:
         write_pixels(folder, _read(data), per_class)
     manifest = read_manifest(folder)
     counts = {"train": len(manifest.train), "val": len(manifest.val)}
-    made_from = {"dataset": data["dataset"], "per_class": per_class, "code": code("prepare")}
+    made_from = {key: data.get(key) for key in ("dataset", "per_class", "hold_out")} | {"code": code("prepare")}
     write_record(folder / "prepared.json", made_from | counts)
     return counts
 
@@ -59,4 +59,9 @@ def read_pixels(split: Split, data: dict) -> np.ndarray:
 
 
 def _read(data: dict) -> Splits:
-    return read_digits() if data["dataset"] == "digits" else read_fashion_mnist(data.get("source"))
+    splits = read_digits() if data["dataset"] == "digits" else read_fashion_mnist(data.get("source"))
+    if held := data.get("hold_out"):
+        if held >= len(splits["train"]):
+            raise UserError(f"'data.hold_out': {held} of {len(splits['train'])} training images leave none to train on")
+        return {"train": splits["train"][:-held], "val": splits["train"][-held:]}
+    return splits

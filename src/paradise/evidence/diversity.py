@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from paradise.evidence.networks import FOUR_BRANCHES, Networks, branch_kernels, some
+from paradise.evidence.networks import FOUR_BRANCHES, Networks, blocks, branch_kernels, some
 from paradise.fusion import fuse
 from paradise.kernels import conv_of, embed
 from paradise.structure import replace, slots
@@ -28,12 +28,12 @@ def make(networks: Networks) -> dict:
 @torch.no_grad()
 def _row(networks: Networks, row: str) -> dict:
     model = networks.trained(row)
-    blocks = networks.blocks(model)
-    outputs = _output_products(networks, model, blocks)
+    within = blocks(model)
+    outputs = _output_products(networks, model, within)
     record = {
-        "branches": list(next(iter(blocks.values())).branch_names),
+        "branches": list(next(iter(within.values())).branch_names),
         "layers": {
-            name: _kernels(block) | {"output_similarity": _normalised(outputs[name])} for name, block in blocks.items()
+            name: _kernels(block) | {"output_similarity": _normalised(outputs[name])} for name, block in within.items()
         },
     }
     return record | ({"gate": _gates(networks, model)} if "pd_b" in row else {})
@@ -61,16 +61,16 @@ def _places(block: nn.Module, branch: int) -> Tensor:
     return sum(embed(torch.ones_like(part.conv.weight), part.conv.groups) for part in parts) > 0
 
 
-def _output_products(networks: Networks, model: nn.Module, blocks: dict) -> dict[str, Tensor]:
+def _output_products(networks: Networks, model: nn.Module, within: dict) -> dict[str, Tensor]:
     """For each block the inner products [n, n] of its branches' centred outputs."""
-    products = {name: 0.0 for name in blocks}
+    products = {name: 0.0 for name in within}
 
     def look(name: str, block: nn.Module, inputs: tuple) -> None:
         outputs = torch.stack([branch(*inputs) for branch in block.branches()])
         outputs = (outputs - outputs.mean((1, 3, 4), keepdim=True)).flatten(1).double()
         products[name] = products[name] + outputs @ outputs.T
 
-    hooks = [block.register_forward_pre_hook(partial(look, name)) for name, block in blocks.items()]
+    hooks = [block.register_forward_pre_hook(partial(look, name)) for name, block in within.items()]
     for x, _ in networks.images(some(networks.manifest.val, IMAGES)):
         model(x)
     for hook in hooks:
@@ -120,10 +120,10 @@ def _gates(networks: Networks, model: nn.Module) -> dict:
 
 def _gate_weights(networks: Networks, model: nn.Module, split) -> dict[str, Tensor]:
     """Each block's weights [N, n] for the images of `split`, the validation set by default."""
-    seen = {name: [] for name in networks.blocks(model)}
+    seen = {name: [] for name in blocks(model)}
     hooks = [
         block.gate.register_forward_hook(lambda gate, inputs, weights, name=name: seen[name].append(weights.cpu()))
-        for name, block in networks.blocks(model).items()
+        for name, block in blocks(model).items()
     ]
     for x, _ in networks.images(split):
         model(x)

@@ -5,7 +5,6 @@ fresh; the stem, the shortcuts and the classifier are the trained network's. Eve
 the branches' with their BatchNorms folded in, which makes their sizes comparable.
 """
 
-import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -15,12 +14,9 @@ from torch import Tensor, nn
 from paradise.causes import code
 from paradise.evidence import SOURCE, STARTS, seeds
 from paradise.evidence.networks import branch_kernels
-from paradise.files import locked
 from paradise.names import plain_of
 from paradise.runs import read_run, trained_model
-from paradise.training import SAVE_MINUTES
-from paradise.training.loop import Run
-from paradise.training.processes import joined
+from paradise.training.loop import Run, train
 
 
 def train_start(start: str, preset: dict, preset_name: str, seed: int, threads: int, results: Path, gpus: int | None):
@@ -29,19 +25,16 @@ def train_start(start: str, preset: dict, preset_name: str, seed: int, threads: 
     Writes `weights.safetensors`, `log.csv` and `run.json`, which names the start, into the folder of start and seed;
     goes on from a state there. Raises UserError where the source has not been trained.
     """
-    row, source = plain_of(SOURCE), results / SOURCE / f"seed{preset['seeds'][0]}"
-    output = results / "evidence" / "lottery" / start / f"seed{seed}"
-    with joined(gpus) as processes:
-        run = Run(row, preset, preset_name, seed, threads, output, processes)
+    source = results / SOURCE / f"seed{preset['seeds'][0]}"
+
+    def begin(run: Run) -> None:
         weights = read_run(source)["files"]["weights.safetensors"]
         run.record |= {"code": code("train_start"), "start": start, "source": weights}
         if start != "random":
             plant(run.model, trained_model(source), start)
-        with locked(run.states.folder / ".lock", f"another run is at work in {output}; wait until it ends"):
-            run.resume()
-            run.train(SAVE_MINUTES * 60)
-            run.write()
-            shutil.rmtree(run.states.folder)
+
+    output = results / "evidence" / "lottery" / start / f"seed{seed}"
+    train(plain_of(SOURCE), preset, preset_name, seed, threads, output, gpus, begin=begin)
 
 
 @torch.no_grad()

@@ -52,15 +52,17 @@ class Networks:
         """Whether `model` is right, for each validation image [N]."""
         return torch.cat([model(x).argmax(1) == labels for x, labels in self.images()]).cpu()
 
-    def blocks(self, model: nn.Module) -> dict[str, PDABlock]:
-        return {name: module for name, module in model.named_modules() if isinstance(module, PDABlock)}
+
+def blocks(model: nn.Module) -> dict[str, PDABlock]:
+    """The blocks of a network in training form, by the names of their places."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, PDABlock)}
 
 
 def some(split: Split, count: int) -> Split:
     """At most `count` images of `split`, evenly from all of it, so of all classes."""
-    step = max(len(split) // count, 1)
-    chosen = slice(0, step * count, step)
-    return Split(split.folder, split.paths[chosen], split.labels[chosen], split.hashes[chosen])
+    count = min(count, len(split))
+    chosen = [i * len(split) // count for i in range(count)]
+    return Split(split.folder, *([of[i] for i in chosen] for of in (split.paths, split.labels, split.hashes)))
 
 
 @torch.no_grad()

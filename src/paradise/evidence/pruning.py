@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import nn
 
-from paradise.evidence.networks import FOUR_BRANCHES, Networks
+from paradise.evidence.networks import FOUR_BRANCHES, Networks, blocks
 from paradise.fusion import fuse_
 
 
@@ -15,20 +15,19 @@ def make(networks: Networks) -> dict:
     record = {}
     for row in rows:
         model = networks.trained(row)
-        branches = next(iter(networks.blocks(model).values())).branch_names
+        branches = next(iter(blocks(model).values())).branch_names
         accuracy = {
-            branch: 100 * float(networks.hits(without(networks, model, branch)).double().mean())
-            for branch in (None, *branches)
+            branch: 100 * float(networks.hits(without(model, branch)).double().mean()) for branch in (None, *branches)
         }
         record[row] = {"whole": accuracy.pop(None), "without": accuracy}
     return {"rows": record, "images": len(networks.manifest.val)}
 
 
 @torch.no_grad()
-def without(networks: Networks, model: nn.Module, branch: str | None) -> nn.Module:
+def without(model: nn.Module, branch: str | None) -> nn.Module:
     """`model`, fused, whose `branch` gives 0 in every block; the other branches' gate weights stay."""
     model = copy.deepcopy(model)
-    for block in networks.blocks(model).values() if branch else ():
+    for block in blocks(model).values() if branch else ():
         for part in getattr(block, branch).parts():
             part.bn.weight.zero_()
             part.bn.bias.zero_()

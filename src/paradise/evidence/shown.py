@@ -64,15 +64,9 @@ def _text(record: dict) -> str:
 def _lottery(study: Study, record: dict) -> Section:
     curves = record["evidence"]["curves"]
     last = {start: [of[-1] for of in by_seed.values()] for start, by_seed in curves.items()}
-    figure, (axis,) = figures.panels(1, 1, 6.5, 3.8)
-    for index, start in enumerate(STARTS):
-        values = np.array(list(curves[start].values()))
-        epochs, look = np.arange(1, values.shape[1] + 1), figures.style(index)
-        axis.plot(epochs, values.mean(0), **look, label=STARTS[start])
-        axis.fill_between(epochs, values.min(0), values.max(0), color=look["color"], alpha=0.12, linewidth=0)
-    axis.set(xlabel="epoch", ylabel="validation top-1, %", title="A plain ResNet18, by what it starts from")
-    axis.xaxis.get_major_locator().set_params(integer=True)
-    axis.legend()
+    figure = _curves(
+        "A plain ResNet18, by what it starts from", {STARTS[start]: list(curves[start].values()) for start in STARTS}
+    )
     first = {start: [of[0] for of in by_seed.values()] for start, by_seed in curves.items()}
     lines = [
         [STARTS[start], _spread(first[start], 1), _spread(last[start], 2), *_gain(last[start], last["rest"])]
@@ -107,6 +101,20 @@ def _lottery(study: Study, record: dict) -> Section:
     )  # fmt: skip
 
 
+def _curves(title: str, curves: dict[str, list[list[float]]]) -> Figure:
+    """Accuracies in % after each epoch, name → seeds → epochs: mean and range over seeds."""
+    figure, (axis,) = figures.panels(1, 1, 6.5, 3.8)
+    for index, (name, by_seed) in enumerate(curves.items()):
+        values, look = np.array(by_seed), figures.style(index)
+        epochs = np.arange(1, values.shape[1] + 1)
+        axis.plot(epochs, values.mean(0), **look, label=name)
+        axis.fill_between(epochs, values.min(0), values.max(0), color=look["color"], alpha=0.12, linewidth=0)
+    axis.set(xlabel="epoch", ylabel="validation top-1, %", title=title)
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.legend()
+    return figure
+
+
 def _gain(values: list[float], over: list[float]) -> list[str]:
     """Mean of the differences within a seed, and its interval."""
     if values == over:
@@ -130,21 +138,16 @@ def _perceptrons(study: Study, record: dict) -> Section:
     names = {
         "plain": "plain", "summed": "summed, PD-A", "gated": "gated, PD-B", "wide": "wide, not fused",
     }  # fmt: skip
-    figure, (axis,) = figures.panels(1, 1, 6.5, 3.8)
-    lines, last = [], {}
-    for index, (kind, of) in enumerate(evidence["kinds"].items()):
-        values = np.array([run["accuracy"] for run in of["runs"].values()])
-        epochs, look = np.arange(1, values.shape[1] + 1), figures.style(index)
-        axis.plot(epochs, values.mean(0), **look, label=names[kind])
-        axis.fill_between(epochs, values.min(0), values.max(0), color=look["color"], alpha=0.12, linewidth=0)
+    lines, last, curves = [], {}, {}
+    for kind, of in evidence["kinds"].items():
+        curves[names[kind]] = [run["accuracy"] for run in of["runs"].values()]
         last[kind] = [run["fused_accuracy"] for run in of["runs"].values()]
+        first = [accuracy[0] for accuracy in curves[names[kind]]]
         lines.append([
-            names[kind], f"{of['params_training']:,}", f"{of['params_fused']:,}", _spread(values[:, 0].tolist(), 1),
+            names[kind], f"{of['params_training']:,}", f"{of['params_fused']:,}", _spread(first, 1),
             _spread(last[kind], 2),
         ])  # fmt: skip
-    axis.set(xlabel="epoch", ylabel="validation top-1, %", title="Two-layer perceptrons")
-    axis.xaxis.get_major_locator().set_params(integer=True)
-    axis.legend()
+    figure = _curves("Two-layer perceptrons", curves)
     gains = {
         kind: mean_interval([a - b for a, b in zip(last[kind], last["plain"])]) for kind in last if kind != "plain"
     }

@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -48,13 +49,15 @@ def train(
     save_minutes: float = SAVE_MINUTES,
     restart: bool = False,
     accept_changes: bool = False,
+    begin: Callable[["Run"], None] = lambda run: None,
 ) -> None:
     """Trains `row` and writes `weights.safetensors`, `log.csv` (a row per epoch) and `run.json` into `output`.
 
     Goes on from the newest state in `output`, unless `restart`, also where code or recipe changed since if it may
     `accept_changes`, which the record then names; and saves one every `save_minutes` and when a signal
-    asks it to end. On a CPU the weights depend, to the bit, on nothing but the preset, the seed, the number of
-    processes and threads and the versions and machine that `run.json` names; not on how often the run was ended.
+    asks it to end; `begin` may change what a run starts from. On a CPU the weights depend, to the bit, on nothing but
+    the preset, the seed, the number of processes and threads and the versions and machine that `run.json` names; not on
+    how often the run was ended.
 
     Raises UserError where the loss is no longer finite, the state in `output` is of another run, or another process
     trains there; Interrupted after a signal.
@@ -66,6 +69,7 @@ def train(
             if restart and first:
                 run.states.clear()
             processes.gather(None)  # nobody reads a state that is being deleted
+            begin(run)
             run.resume(accept_changes)
             run.train(save_minutes * 60)
             if first:
@@ -81,6 +85,7 @@ class Run:
     ):
         self.row, self.preset_name, self.seed, self.output, self.processes = row, preset_name, seed, output, processes
         self.recipe, self.data = presets.recipe(preset, row), preset["data"]
+        self.weights_stay = preset.get("weights_stay", False)
         self.device = processes.device
         self.threads = max(threads // processes.size, 1)
         self.precision = pick_precision(self.recipe["precision"], self.device)
@@ -308,6 +313,7 @@ class Run:
                 "precision": self.precision,
                 "data": self.data | {"manifest_sha256": self.manifest.sha256} | splits,
                 "files": hashes(self.output, "weights.safetensors", "log.csv"),
+                "weights_stay": self.weights_stay,
                 "best": {key: best[key] for key in ("epoch", "val_top1", "val_top5")},
                 "sessions": self.sessions,
                 "accepted_changes": self.accepted,

@@ -1,0 +1,63 @@
+"""The benchmarks that a study on a borrowed GPU needs, run as a user runs them, as small as they go."""
+
+import sys
+
+import pandas as pd
+import pytest
+from conftest import copy_project, run
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    return copy_project(tmp_path_factory.mktemp("project"))
+
+
+def benchmark(project, command: str, check: bool = True):
+    return run(sys.executable, *f"benchmarks/{command}".split(), cwd=project, check=check)
+
+
+def test_rows_and_what_they_project(project):
+    (project / "benchmarks" / "results" / "rows-224.csv").unlink(missing_ok=True)
+    refused = benchmark(project, "projection.py", check=False)
+    assert refused.returncode == 2
+    assert "rows-224.csv is missing; run benchmarks/rows.py" in refused.stdout
+
+    benchmark(project, "rows.py pd_a_resnet18 resnet18 --size 224 --batch 2 --rounds 2")
+    results = project / "benchmarks" / "results"
+    rows = pd.read_csv(results / "rows-224.csv", index_col="row")
+    assert list(rows.index) == ["pd_a_resnet18", "resnet18"]
+    # Three times the operations in training, none in use; the plain network beside itself differs by noise alone.
+    assert 1.7 < rows["step ÷ ResNet"]["pd_a_resnet18"] < 6
+    assert 1.5 < rows["MB ÷ ResNet"]["pd_a_resnet18"] < 3
+    assert rows["MB ÷ ResNet"]["resnet18"] == 1
+    assert 0.4 < rows["÷ ResNet, batch 1"]["pd_a_resnet18"] < 2.5
+
+    pd.DataFrame(
+        {"row": ["resnet18"], "torch.compile": ["no"], "images/s": [100.0]}
+    ).to_csv(results / "training.csv", index=False)  # fmt: skip
+    benchmark(project, "projection.py --devices 4 --efficiency 0.5")
+    projected = pd.read_csv(results / "projection.csv", index_col="row")
+    # 100 epochs of ImageNet's training images and, at a third, its validation images, at 4 · 0.5 · 100 images a second.
+    assert float(projected["hours through DALI"]["resnet18"]) == pytest.approx(180.3, abs=0.05)
+    assert projected["hours through DALI"]["pd_b_resnet50"] == "–"
+    assert projected["hours from memory"]["all"] == "–", "a sum over rows that were not measured"
+    assert "**Not measured: computed**" in (results / "projection.md").read_text()
+
+
+def test_a_recipe_is_chosen_by_training_images_alone_and_goes_on(project):
+    command = "recipe.py --preset config/smoke.yaml --hold-out 160 --rates 0.005 0.01 --rows resnet18"
+    benchmark(project, command)
+    chosen = pd.read_csv(project / "benchmarks" / "results" / "recipe-smoke.csv")
+    assert list(chosen.columns) == ["row", "learning rate 0.005", "learning rate 0.01"]
+    manifest = pd.read_csv(project / "data" / "smoke-recipe" / "manifest.csv")
+    from paradise.data.digits import read_digits
+
+    names = {name for name, _, _ in read_digits()["train"]}
+    assert {path.rpartition("/")[2].removesuffix(".png") for path in manifest["path"]} <= names
+    assert set(manifest["split"]) == {"train", "val"}
+    weights = project / "results" / "smoke-recipe" / "resnet18" / "rate0.01" / "weights.safetensors"
+    made = weights.stat().st_mtime_ns
+    benchmark(project, command)
+    assert weights.stat().st_mtime_ns == made, "trained again"
