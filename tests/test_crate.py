@@ -1,14 +1,19 @@
 """The research object, as the RO-Crate community's own validator sees it."""
 
+import io
 import json
 import zipfile
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
+import requests
 import yaml
 from conftest import PAPER, REPOSITORY, write
+from requests_cache import CachedSession
 from rocrate_validator import services
 from rocrate_validator.models import Severity, ValidationSettings
+from urllib3 import HTTPResponse
 
 from paradise.crate import write_crate
 from paradise.report import write_report
@@ -25,26 +30,44 @@ def crate(recorded, digits_preset) -> Path:
 
 @pytest.fixture
 def graph(crate) -> dict[str, dict]:
-    with zipfile.ZipFile(crate) as files:
-        return {entity["@id"]: entity for entity in json.loads(files.read("ro-crate-metadata.json"))["@graph"]}
+    with zipfile.ZipFile(crate) as packed:
+        return {entity["@id"]: entity for entity in json.loads(packed.read("ro-crate-metadata.json"))["@graph"]}
 
 
-@pytest.mark.parametrize("profile", ["ro-crate", "workflow-ro-crate", "process-run-crate", "workflow-run-crate"])
+def cache_with_the_context(folder: Path) -> Path:
+    """A cache with all that the validator would fetch: RO-Crate's words, as the library that writes crates has them.
+
+    It has those of version 1.3: those of 1.1 and more, but for where Bioschemas' lie.
+    """
+    response = requests.Response()
+    response.url = "https://w3id.org/ro/crate/1.1/context"
+    response.request = requests.Request("GET", response.url).prepare()
+    response.status_code, response.headers["Content-Type"] = 200, "application/ld+json"
+    page = files("rocrate").joinpath("data/ro-crate.jsonld").read_text()
+    page = page.replace("https://bioschemas.org/terms/", "https://bioschemas.org/").encode()
+    response.raw = HTTPResponse(io.BytesIO(page), preload_content=False, request_url=response.url)
+    with CachedSession(folder / "http", backend="sqlite") as session:
+        session.cache.save_response(response)
+    return folder / "http"
+
+
+@pytest.mark.parametrize("profile", ["ro-crate-1.1", "workflow-ro-crate", "process-run-crate", "workflow-run-crate"])
 def test_it_is_valid_by_the_validator(crate, tmp_path, profile):
     folder = tmp_path / "unpacked"
-    with zipfile.ZipFile(crate) as files:
-        files.extractall(folder)
+    with zipfile.ZipFile(crate) as packed:
+        packed.extractall(folder)
     settings = ValidationSettings(
-        rocrate_uri=str(folder), profile_identifier=profile, requirement_severity=Severity.REQUIRED
-    )
+        rocrate_uri=str(folder), profile_identifier=profile, requirement_severity=Severity.REQUIRED, offline=True,
+        cache_path=cache_with_the_context(tmp_path),
+    )  # fmt: skip
     result = services.validate(settings)
     assert [issue.message for issue in result.get_issues(Severity.REQUIRED)] == []
 
 
 def test_it_has_the_records_tables_and_report_and_no_weights(crate, graph):
-    with zipfile.ZipFile(crate) as files:
-        names = set(files.namelist())
-        held = files.read(next(name for name in names if name.endswith("/resnet18/seed0/run.json")))
+    with zipfile.ZipFile(crate) as packed:
+        names = set(packed.namelist())
+        held = packed.read(next(name for name in names if name.endswith("/resnet18/seed0/run.json")))
     assert {"Snakefile", "config/digits.yaml", "workflow/rules/train.smk"} <= names
     assert json.loads(held)["row"] == "resnet18"
     assert any(name.endswith("/report.html") for name in names)

@@ -32,7 +32,7 @@ def write_crate(preset: dict, preset_path: Path, results: Path) -> Path:
     citation = yaml.safe_load(CITATION.read_text())
     runs = [run for row in presets.rows(preset) for run in study.runs(row)]
     runs += [run for row in presets.detectors(preset) for run in study.detectors(row)]
-    crate = ROCrate()
+    crate = ROCrate(version="1.1")  # which the profiles are written for
     crate.name = f"ParaDise, reproduced: the study {preset_path.stem}"
     crate.description = citation["abstract"]
     crate.license = _entity(
@@ -52,12 +52,17 @@ def write_crate(preset: dict, preset_path: Path, results: Path) -> Path:
     workflow["name"] = "The ParaDise paper's tables"
     workflow["license"], workflow["author"] = crate.license, authors
     for rules in sorted(Path("workflow/rules").glob("*.smk")):
-        _file(crate, rules, "Rules of the workflow")
-    recipe = _file(crate, preset_path, "The preset: data, recipe, rows and seeds", "application/yaml")
+        _file(crate, rules, rules, "Rules of the workflow")
+    preset_place = Path("config", preset_path.name)
+    recipe = _file(crate, preset_path, preset_place, "The preset: data, recipe, rows and seeds", "application/yaml")
     command = _entity(crate, "#paradise", "SoftwareApplication", "paradise", softwareVersion=versions.get("paradise"))
     records, ends = [], []
+
+    def add(path: Path) -> ContextEntity:
+        return _file(crate, path, Path("results", preset_path.stem, path.relative_to(results)), _role(path))
+
     for run in runs:
-        made = [_file(crate, path, _role(path)) for path in _files_of(run["folder"])]
+        made = [add(path) for path in _files_of(run["folder"])]
         records += made
         ends.append(_train_action(crate, command, run, recipe, made))
     shown = [
@@ -66,7 +71,7 @@ def write_crate(preset: dict, preset_path: Path, results: Path) -> Path:
         *sorted((results / "evidence").glob("*.json")),
         results / "report.html",
     ]
-    records += [_file(crate, path, _role(path)) for path in shown if path.is_file()]
+    records += [add(path) for path in shown if path.is_file()]
     whole = {"name": f"The study {preset_path.stem}"} | ({"endTime": max(ends)} if ends else {})
     action = crate.add_action(workflow, "#study", object=[recipe], result=records, properties=whole)
     crate.root_dataset["mentions"] = [
@@ -110,11 +115,12 @@ def _files_of(folder: Path) -> list[Path]:
     return [folder / name for name in names if (folder / name).is_file()]
 
 
-def _file(crate: ROCrate, path: Path, description: str, kind: str | None = None) -> ContextEntity:
+def _file(crate: ROCrate, path: Path, place: Path, description: str, kind: str | None = None) -> ContextEntity:
+    """Adds the file `path` to the crate, in which it lies at `place`."""
     kinds = {".json": "application/json", ".csv": "text/csv", ".md": "text/markdown", ".html": "text/html"}
     kind = kind or kinds.get(path.suffix, "text/plain")
     properties = {"name": path.name, "description": description, "encodingFormat": kind}
-    return crate.add_file(path, path.as_posix(), properties=properties, record_size=True)
+    return crate.add_file(path, place.as_posix(), properties=properties, record_size=True)
 
 
 def _role(path: Path) -> str:

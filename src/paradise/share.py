@@ -35,7 +35,11 @@ from paradise.verify import unmade
 STUDY, WEIGHTS = "study", "weights"  # DVC's remotes
 UNSET = Path(".dvc/weights")  # where the remote `weights` points until a user sets it
 LOCK = Path("dvc.lock")
-LEFT_BEHIND = ("**/*.safetensors", "tables", "figures", "report.html", "study.crate.zip")  # of a folder
+# Of a folder. Logs and costs of rows lie deeper than those of tables and report.
+LEFT_BEHIND = (
+    *("**/*.safetensors", "tables", "figures", "report.html", "study.crate.zip"),
+    *("logs/*.log", "benchmarks/*.tsv"),
+)
 
 _say = partial(print, file=sys.stderr)
 
@@ -133,11 +137,11 @@ def _pull_folder(repo: Repo, file: Path) -> None:
     if _lacking(out):
         _say(f"{results} could not be fetched: the remote lacks some of it or holds it damaged")
         return
-    if next(iter(out.workspace_status().values()), None) == "modified":
+    try:
+        repo.checkout([str(file)])
+    except DvcException:  # it would remove what its cache does not hold
         _say(f"{results} was changed here, and is left as it is")
         return
-    with repo.lock:
-        out.checkout(force=True)
     runs = [results / row / f"seed{seed}" for row in presets.rows(preset) for seed in preset["seeds"]]
     finished = [evaluation for run in runs if (evaluation := run / "evaluation.json").exists()]
     _touch([str(file) for file in (*finished, *results.glob("profile/*.json"), *results.glob("evidence/*.json"))], path)
