@@ -93,6 +93,10 @@ class Table:
         """Whether the column has quantities, measured beside published."""
         return any(isinstance(line[column], Quantity) for line in self.lines)
 
+    def measured(self, column: int) -> bool:
+        """Whether the column has what was measured, beside published or alone."""
+        return self.compared(column) or any(line[column].anchors for line in self.lines)
+
     def markdown(self) -> str:
         headers, lines = [], [[] for _ in self.lines]
         for column, title in enumerate(self.columns):
