@@ -22,8 +22,6 @@ from paradise.device import keep_memory, pick_device, use_precision
 from paradise.names import parse_row, plain_of
 from paradise.progress import reporting
 
-BATCHES = (1, 128)  # of the fused networks
-
 
 def network(row: str) -> nn.Module:
     torch.manual_seed(0)
@@ -83,6 +81,7 @@ def main() -> None:
     parser.add_argument("--preset", type=Path, default=Path("config/fashion-mnist.yaml"))
     parser.add_argument("--size", type=int)
     parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--latency-batches", type=int, nargs="+", default=[1, 128], help="of the fused networks")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=9)
     arguments = parser.parse_args()
@@ -97,7 +96,7 @@ def main() -> None:
             line = {"row": row}
             for compiled in (False, True) if on_gpu else (False,):
                 line |= training(row, size, arguments.batch, arguments.rounds, compiled)
-            for batch in BATCHES:
+            for batch in arguments.latency_batches:
                 line |= latency(row, size, batch, arguments.rounds)
             if arguments.size is None:
                 line["waiting for data %"] = waited(row, preset, Path("results", arguments.preset.stem))
