@@ -29,6 +29,10 @@ def network(row: str) -> nn.Module:
     return create_model(name, 1000, branches)
 
 
+def plain(row: str) -> str:
+    return plain_of(parse_row(row)[0])
+
+
 def medians_and_ratio(measures: dict, rounds: int) -> tuple[dict[str, float], float]:
     """Each median, and the median over rounds of "row" ÷ "plain"."""
     values = interleaved(measures, rounds)
@@ -39,7 +43,7 @@ def medians_and_ratio(measures: dict, rounds: int) -> tuple[dict[str, float], fl
 def training(row: str, size: int, batch: int, rounds: int, compiled: bool) -> dict:
     both = {
         "row": Training(network(row), size, batch, compiled),
-        "plain": Training(network(plain_of(row)), size, batch, compiled),
+        "plain": Training(network(plain(row)), size, batch, compiled),
     }
     steps = {name: lambda of=of: seconds(of.step) for name, of in both.items()}
     medians, ratio = medians_and_ratio(steps, rounds)
@@ -54,7 +58,7 @@ def training(row: str, size: int, batch: int, rounds: int, compiled: bool) -> di
 @torch.inference_mode()
 def latency(row: str, size: int, batch: int, rounds: int) -> dict:
     device = pick_device()
-    networks = {name: fuse(network(of)).to(device) for name, of in (("row", row), ("plain", plain_of(row)))}
+    networks = {name: fuse(network(of)).to(device) for name, of in (("row", row), ("plain", plain(row)))}
     networks = {name: of.to(memory_format=torch.channels_last) for name, of in networks.items()}
     images = torch.randn(batch, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
 

@@ -24,10 +24,13 @@ def test_rows_and_what_they_project(project):
     assert refused.returncode == 2
     assert "rows-224.csv is missing; run benchmarks/rows.py" in refused.stdout
 
-    benchmark(project, "rows.py pd_a_resnet18 resnet18 --size 224 --batch 2 --latency-batches 1 --rounds 2")
+    benchmark(
+        project,
+        "rows.py pd_a_resnet18 resnet18 pd_b_resnet18-standard1-skeleton --size 224 --batch 2 --latency-batches 1 --rounds 2",
+    )
     results = project / "benchmarks" / "results"
     rows = pd.read_csv(results / "rows-224.csv", index_col="row")
-    assert list(rows.index) == ["pd_a_resnet18", "resnet18"]
+    assert list(rows.index) == ["pd_a_resnet18", "resnet18", "pd_b_resnet18-standard1-skeleton"]
     # Three times the operations in training, none in use; the plain network beside itself differs by noise alone.
     assert 1.7 < rows["step ÷ ResNet"]["pd_a_resnet18"] < 6
     assert 1.5 < rows["MB ÷ ResNet"]["pd_a_resnet18"] < 3
