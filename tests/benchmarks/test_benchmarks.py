@@ -7,6 +7,7 @@ import pytest
 from conftest import copy_project, run
 
 pytestmark = pytest.mark.slow
+ROWS = ["pd_a_resnet18", "resnet18", "pd_b_resnet18-standard1-skeleton"]
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +27,11 @@ def test_rows_and_what_they_project(project):
 
     benchmark(
         project,
-        "rows.py pd_a_resnet18 resnet18 pd_b_resnet18-standard1-skeleton --size 224 --batch 2 --latency-batches 1 --rounds 2",
+        f"rows.py {' '.join(ROWS)} --size 224 --batch 2 --latency-batches 1 --rounds 2",
     )
     results = project / "benchmarks" / "results"
     rows = pd.read_csv(results / "rows-224.csv", index_col="row")
-    assert list(rows.index) == ["pd_a_resnet18", "resnet18", "pd_b_resnet18-standard1-skeleton"]
+    assert list(rows.index) == ROWS
     # Three times the operations in training, none in use; the plain network beside itself differs by noise alone.
     assert 1.7 < rows["step ÷ ResNet"]["pd_a_resnet18"] < 6
     assert 1.5 < rows["MB ÷ ResNet"]["pd_a_resnet18"] < 3
