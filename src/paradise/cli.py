@@ -224,7 +224,7 @@ def push(
     """Record in dvc.lock what Snakemake made of the study in dvc.yaml, and share it."""
     from paradise.share import described, push, push_folder
 
-    if preset is None or preset == described():
+    if preset is None or preset.resolve() == described().resolve():
         push()
     else:
         push_folder(preset)
