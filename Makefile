@@ -47,5 +47,14 @@ test: detection
 	@command -v chromium chromedriver >/dev/null || { echo "error: the tests need Debian's packages chromium and chromium-driver; apt-get install them and run make again"; exit 2; }
 	@.venv/bin/pytest
 
+# The same as .pre-commit-config.yaml runs.
 lint: setup
-	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/snakefmt --check Snakefile workflow
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+	@.venv/bin/deptry src
+	@.venv/bin/python workflow/lint.py
+	@.venv/bin/paradise schema --check
+	@.venv/bin/paradise dvc-yaml --check

@@ -18,11 +18,11 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 from torch import Tensor, nn
 
-from paradise.data.prepare import prepare
-from paradise.device import pick_device, use_precision
-from paradise.files import write_text
-from paradise.preset import load
-from paradise.record import PACKAGES, commit, processor, version_of
+from paradise.study.data.prepare import prepare
+from paradise.study.device import pick_device, use_precision
+from paradise.study.files import write_text
+from paradise.study.preset import load
+from paradise.study.record import PACKAGES, commit, processor, version_of
 
 matplotlib.use("svg")
 matplotlib.rcParams["svg.hashsalt"] = "paradise"  # the same figures, the same file

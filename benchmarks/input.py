@@ -19,10 +19,10 @@ from common import imagenet_like, interleaved, seconds, spread, write
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from paradise.data.dali import TrainingLoader
-from paradise.data.loaders import Batch
-from paradise.data.manifest import Split
-from paradise.data.prepare import prepared
+from paradise.study.data.dali import TrainingLoader
+from paradise.study.data.loaders import Batch
+from paradise.study.data.manifest import Split
+from paradise.study.data.prepare import prepared
 
 BATCH, BATCHES = 32, 12
 

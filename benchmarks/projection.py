@@ -11,7 +11,7 @@ import argparse
 import pandas as pd
 from common import IMAGENET, RESULTS, write
 
-from paradise import preset as presets
+from paradise.study import preset as presets
 
 TRAIN, VALIDATION = 1_281_167, 50_000
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import pandas as pd
 from common import write
 
-from paradise import preset as presets
-from paradise.causes import other_settings
-from paradise.data.prepare import prepare
-from paradise.training.loop import train
+from paradise.study import preset as presets
+from paradise.study.causes import other_settings
+from paradise.study.data.prepare import prepare
+from paradise.study.training.loop import train
 
 
 def main() -> None:

@@ -17,10 +17,10 @@ from common import MEMORY, Training, interleaved, seconds, write
 from torch import nn
 
 from paradise import create_model, fuse
-from paradise import preset as presets
-from paradise.device import keep_memory, pick_device, use_precision
-from paradise.names import parse_row, plain_of
-from paradise.progress import reporting
+from paradise.study import preset as presets
+from paradise.study.device import keep_memory, pick_device, use_precision
+from paradise.study.names import parse_row, plain_of
+from paradise.study.terminal.progress import reporting
 
 
 def network(row: str) -> nn.Module:

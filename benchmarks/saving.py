@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from common import interleaved, seconds, spread, write
 
-from paradise.data.prepare import prepare
-from paradise.device import pick_device
-from paradise.preset import load
-from paradise.training import SAVE_MINUTES
-from paradise.training.loop import Run
-from paradise.training.processes import Processes
+from paradise.study.data.prepare import prepare
+from paradise.study.device import pick_device
+from paradise.study.preset import load
+from paradise.study.training import SAVE_MINUTES
+from paradise.study.training.loop import Run
+from paradise.study.training.processes import Processes
 
 ROWS = ["resnet18", "pd_a_resnet18", "pd_b_resnet18", "resnet50", "pd_a_resnet50", "pd_b_resnet50"]
 

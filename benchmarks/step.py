@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from paradise.block import ConvBN, PDABlock, PDBBlock
-from paradise.device import keep_memory, pick_device
+from paradise.study.device import keep_memory, pick_device
 from paradise.kernels import embed
-from paradise.normsum import norm_sum
+from paradise.norm_sum import norm_sum
 from paradise.resnet import BasicBlock, ResNet, plain_conv3x3
 
 

@@ -2,7 +2,7 @@
 
     python benchmarks/training.py [ROW …] [--images 500] [--batch 32]
 
-Each row is trained by `paradise.training.loop.train` for two epochs of 224×224 crops of JPEGs of ImageNet's size,
+Each row is trained by `paradise.study.training.loop.train` for two epochs of 224×224 crops of JPEGs of ImageNet's size,
 through DALI, by the recipe of the preset `imagenet`; the second epoch counts. On a GPU in bfloat16, without and with
 `torch.compile`; on a processor in float32.
 """
@@ -17,11 +17,11 @@ import torch
 from common import IMAGENET, imagenet_like, interleaved, seconds, write
 from torch.utils.flop_counter import FlopCounterMode
 
-from paradise.device import AUTOCAST, pick_device
+from paradise.study.device import AUTOCAST, pick_device
 from paradise.models import create_model
-from paradise.names import parse_row
-from paradise.preset import load
-from paradise.training.loop import train
+from paradise.study.names import parse_row
+from paradise.study.preset import load
+from paradise.study.training.loop import train
 
 ROWS = {
     "cpu": ["resnet18", "pd_a_resnet18"],

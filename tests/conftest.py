@@ -1,4 +1,3 @@
-import json
 import os
 import shutil
 import subprocess
@@ -10,13 +9,14 @@ import torch
 import yaml
 from torch import nn
 
-from paradise import preset as presets
-from paradise.data.prepare import prepare
-from paradise.names import all_rows
+from paradise.study.data.prepare import prepare
+from paradise.study.paper import read_paper
+from paradise.study.preset import Data, Preset
+from paradise.study.rows import Row, Run
 
 REPOSITORY = Path(__file__).parent.parent
 PAPER = REPOSITORY / "data" / "paper"
-ROWS = all_rows(PAPER)
+ROWS = [row.id for row in read_paper(PAPER).rows]
 
 torch.set_num_threads(1)
 
@@ -40,11 +40,12 @@ def scramble(model: nn.Module, seed: int = 0) -> nn.Module:
 def digits(tmp_path_factory) -> Path:
     """A prepared data set: 80 training and 80 validation digits."""
     folder = tmp_path_factory.mktemp("digits")
-    prepare({"dataset": "digits", "folder": str(folder), "per_class": 8})
+    prepare(make_preset(folder).data, "test")
     return folder
 
 
-def make_preset(folder: Path, **recipe) -> dict:
+def preset_values(folder: Path, **training) -> dict:
+    """A small preset as YAML has it: one row on the digits prepared in `folder`."""
     return {
         "rows": ["resnet18"],
         "seeds": [0],
@@ -52,6 +53,7 @@ def make_preset(folder: Path, **recipe) -> dict:
             "dataset": "digits",
             "folder": str(folder),
             "loader": "dali",
+            "per_class": 8,
             "image_size": 32,
             "resize": 32,
             "mean": [0.3, 0.3, 0.3],
@@ -68,30 +70,45 @@ def make_preset(folder: Path, **recipe) -> dict:
             "schedule": "cosine",
             "precision": "float32",
         }
-        | recipe,
+        | training,
         "latency": {"rounds": 1, "threads": 1},
     }
 
 
+def make_preset(folder: Path, **training) -> Preset:
+    """`preset_values` as a preset called "test"."""
+    return Preset.of(preset_values(folder, **training), Path("config/test.yaml"))
+
+
+def make_data(folder: Path, **changes) -> Data:
+    """The `data` of `make_preset` with other values; one that is None is left out."""
+    values = preset_values(folder)
+    values["data"] = {key: value for key, value in (values["data"] | changes).items() if value is not None}
+    return Preset.of(values, Path("config/test.yaml")).data
+
+
+def changed(preset: Preset, **sections) -> Preset:
+    """`preset` with other values: a section's keys are changed one by one, anything else is replaced."""
+    values = preset.values()
+    for name, value in sections.items():
+        values[name] = values.get(name, {}) | value if isinstance(value, dict) else value
+    return Preset.of(values, preset.path)
+
+
 @pytest.fixture
-def preset(digits) -> dict:
+def preset(digits) -> Preset:
     return make_preset(digits)
-
-
-@pytest.fixture
-def settings(preset) -> dict:
-    """A preset's `data`."""
-    return preset["data"]
 
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory, digits) -> Path:
     """A folder as training and fusion leave it."""
-    from paradise.runs import write_fused
-    from paradise.training.loop import train
+    from paradise.study.runs import write_fused
+    from paradise.study.training.loop import train
 
     folder = tmp_path_factory.mktemp("run")
-    train("pd_b_resnet18-standard1-skeleton", make_preset(digits, epochs=2, batch_size=9), "test", 0, 1, folder)
+    run = Run(Row.parse("pd_b_resnet18-standard1-skeleton"), 0)
+    train(run, make_preset(digits, epochs=2, batch_size=9), 1, folder)
     write_fused(folder)
     return folder
 
@@ -103,81 +120,39 @@ def run_folder(finished_run, tmp_path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def detectors(tmp_path_factory) -> dict:
+def detectors(tmp_path_factory) -> Preset:
     """The digits preset with few detection images, which are made, and three iterations."""
-    from paradise.detection.data import prepare as prepare_detection
+    from paradise.study.detection.data import prepare as prepare_detection
 
-    preset = yaml.safe_load((REPOSITORY / "config" / "digits.yaml").read_text())
-    detection = preset["detection"]
+    values = yaml.safe_load((REPOSITORY / "config" / "digits.yaml").read_text())
+    detection = values["detection"]
     detection["folder"] = str(tmp_path_factory.mktemp("detection"))
     detection["images"] = {"train": 20, "val": 20}
     detection["recipe"] |= {"iterations": 3, "warmup_iterations": 2, "image_size": 64, "rois": 8, "proposals": 8}
-    detection["overrides"] = {}
+    del detection["overrides"]
     detection["latency"] |= {"image_size": 64, "rounds": 2}
-    prepare_detection(detection)
+    preset = Preset.of(values, Path("config/digits.yaml"))
+    prepare_detection(preset.detection, preset.name)
     return preset
 
 
 @pytest.fixture(scope="session")
 def backbones(tmp_path_factory) -> Path:
-    """A folder with a run of each backbone, as classification leaves them, untrained."""
-    from paradise.causes import hashes
-    from paradise.files import write_json
-    from paradise.models import create_model
+    """A folder with the weights of each backbone where classification leaves them, untrained."""
     from paradise.weights import save_weights
 
     folder = tmp_path_factory.mktemp("backbones")
     for name in ("resnet50", "pd_a_resnet50", "pd_b_resnet50"):
         torch.manual_seed(0)
-        save_weights(create_model(name, 10), folder / name / "weights.safetensors")
-        files = hashes(folder / name, "weights.safetensors")
-        write_json(folder / name / "run.json", {"row": name, "seed": 0, "files": files})
+        save_weights(Row.parse(name).build(10), folder / name / "weights.safetensors")
     return folder
 
 
-MACHINE = {"processor": "Example CPU", "instructions": "AVX2", "threads": 1, "gpu": None}
-
-
 @pytest.fixture
-def digits_preset(monkeypatch) -> dict:
+def digits_preset(monkeypatch) -> Preset:
     """The digits preset, of data that are nowhere."""
     monkeypatch.chdir(REPOSITORY)
-    preset = presets.load(REPOSITORY / "config" / "digits.yaml")
-    preset["data"]["folder"] = "nowhere"
-    return preset
-
-
-@pytest.fixture
-def recorded(tmp_path, digits_preset) -> Path:
-    """Every row evaluated with seed 0, and the profile."""
-    for index, row in enumerate(ROWS):
-        write_run(tmp_path, digits_preset, row, 0, hits=340 + index)
-    names = [row for row in ROWS if "-" not in row]
-    counted = {"params": 11_689_512, "flops": 1_822_176_768, "macs": 1_814_073_344, "deploy_params": 11_684_712}
-    timed = {"median_ms": 20.04, "quartiles_ms": [19.0, 21.0], "ratio": 1.25}
-    write(tmp_path / "profile" / "complexity.json", {"rows": dict.fromkeys(names, counted)})
-    write(tmp_path / "profile" / "latency.json", {"rows": dict.fromkeys(names, timed), "rounds": 9, "machine": MACHINE})
-    return tmp_path
-
-
-def write(path, record):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record))
-
-
-def write_run(results, preset, row, seed, hits):
-    folder = results / row / f"seed{seed}"
-    accuracy = {"top1_hits": hits, "top5_hits": 360, "top1": 100 * hits / 360, "top5": 100.0}
-    write(folder / "evaluation.json", {
-        "row": row, "seed": seed, "images": 360, "fused": accuracy,
-        "trained": accuracy | {"top1": accuracy["top1"] - 1, "top5": 99.0},
-        "logits": {"relative": 1e-6}, "files": {"weights.safetensors": "w"},
-    })  # fmt: skip
-    write(folder / "run.json", {
-        "row": row, "recipe": presets.recipe(preset, row), "data": preset["data"] | {"train": 1437},
-        "files": {"weights.safetensors": "w"}, "best": {"val_top1": 99.0}, "machine": MACHINE, "precision": "float32",
-        "commit": "0123456789" * 4,
-    })  # fmt: skip
+    return changed(Preset.load(REPOSITORY / "config" / "digits.yaml"), data={"folder": "nowhere"})
 
 
 def copy_project(folder: Path) -> Path:

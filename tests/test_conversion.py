@@ -10,12 +10,12 @@ from torch import nn
 
 from paradise import calibrate, convert, create_model, fuse
 from paradise.block import PDABlock, PDBBlock
-from paradise.conversion import SharedNorm
+from paradise.conversion import BLOCK_CLASSES, SharedNorm
 from paradise.dynamic import DynamicConv2d
 from paradise.errors import UserError
+from paradise.names import BLOCKS
 
-KINDS = {"pd_a": PDABlock, "pd_b": PDBBlock}
-both = pytest.mark.parametrize("kind", KINDS)
+both = pytest.mark.parametrize("kind", BLOCKS)
 
 
 class Pyramid(nn.Module):
@@ -85,7 +85,7 @@ def test_the_moment_of_conversion_changes_nothing_and_fusing_turns_it_all_back(n
     before = copy.deepcopy(model)
     convolutions = {n: m for n, m in model.named_modules() if isinstance(m, nn.Conv2d)}
     names = convert(model, kind, where=lambda name, conv: conv.kernel_size == (3, 3) and conv.groups == 1)
-    assert names and all(type(model.get_submodule(name)) is KINDS[kind] for name in names)
+    assert names and all(type(model.get_submodule(name)) is BLOCK_CLASSES[kind] for name in names)
     assert_same(before, model)
     scramble(model)  # as training would leave it: every branch does something
     if kind == "pd_b":
@@ -308,7 +308,7 @@ def test_unknown_kinds_and_branches():
     st.integers(1, 70),
     st.sampled_from([1, 2, (1, 2)]),
     st.booleans(),
-    st.sampled_from(sorted(KINDS)),
+    st.sampled_from(BLOCKS),
 )
 @settings(max_examples=30, deadline=None)
 def test_any_number_of_channels(inputs, channels, stride, bias, kind):

@@ -5,16 +5,15 @@ import torch
 from conftest import ROWS, scramble
 from torch import nn
 
-from paradise import create_model, fuse
+from paradise import fuse
 from paradise.block import PDABlock
 from paradise.dynamic import DynamicConv2d
-from paradise.names import parse_row
+from paradise.study.rows import Row
 
 
 def make(row: str, num_classes: int = 10) -> nn.Module:
     torch.manual_seed(0)
-    name, branches = parse_row(row)
-    return scramble(create_model(name, num_classes, branches))
+    return scramble(Row.parse(row).build(num_classes))
 
 
 def relative_difference(a: torch.Tensor, b: torch.Tensor) -> float:

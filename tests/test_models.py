@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -96,14 +99,44 @@ def test_initialisation_is_kaiming_fan_out_without_zeroed_branches():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("pd_b_resnet34",), "did you mean 'pd_b_resnet"),
-        (("pd_b_resnet18", 10, ("standard1", "groups")), "did you mean 'group'"),
-        (("se_resnet18", 10, ("standard1",)), "no branches to choose"),
+        (("pd_b_resnet34",), "unknown model 'pd_b_resnet34'; did you mean 'pd_b_resnet18'?"),
+        (("vgg",), f"unknown model 'vgg'; choose from {', '.join(list_models())}"),
+        (
+            ("pd_b_resnet18", 10, ("standard1", "groups")),
+            "unknown branch 'groups' of 'pd_b_resnet18'; did you mean 'group'?",
+        ),
+        (
+            ("pd_a_resnet18", 10, ("group",)),
+            "'pd_a_resnet18' needs the branch 'standard1'; given: group",
+        ),
+        (
+            ("pd_a_resnet18", 10, ("standard1", "group", "group")),
+            "'pd_a_resnet18' was given a branch twice: standard1, group, group",
+        ),
+        (
+            ("pd_b_resnet18", 10, ("standard1",)),
+            "'pd_b_resnet18' needs two branches or more: over one, its gate is the constant 1",
+        ),
+        (
+            ("se_resnet18", 10, ("standard1",)),
+            "'se_resnet18' has no branches to choose; only pd_a_ and pd_b_ models do",
+        ),
     ],
 )
 def test_wrong_names_are_refused(arguments, message):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError) as error:
         create_model(*arguments)
+    assert str(error.value) == message
+
+
+def test_the_names_are_the_twelve_models_of_the_paper_plain_first():
+    kinds = ("", "ac_", "ge_", "pd_a_", "pd_b_", "se_")
+    assert list_models() == [f"{kind}resnet{depth}" for depth in (18, 50) for kind in kinds]
+
+
+def test_names_are_listed_without_torch():
+    code = "import sys, paradise; paradise.list_models(); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_se_scales_the_residual_branch_before_the_addition():

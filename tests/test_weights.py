@@ -3,9 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from paradise import create_model, load_weights
+from paradise import create_model, load_weights, save_weights
 from paradise.errors import UserError
-from paradise.weights import save_weights
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,11 @@ from torch import Tensor, nn
 
 
 class SqueezeExcite(nn.Module):
-    """Squeeze-and-excitation (Hu et al., 2018), reduction 16: x [B, C, H, W] scaled per channel."""
+    """Squeeze-and-excitation (Hu et al., 2018): each channel of an image is scaled by what all channels' means say.
+
+    Args:
+        channels: C, at least 16: the hidden layer has a sixteenth of them.
+    """
 
     def __init__(self, channels: int):
         super().__init__()
@@ -15,15 +19,19 @@ class SqueezeExcite(nn.Module):
         self.expand = nn.Linear(channels // 16, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, C, H, W] → [B, C, H, W]."""
         scale = self.expand(self.relu(self.reduce(self.pool(x).flatten(1)))).sigmoid()
         return x * scale[:, :, None, None]
 
 
 class GatherExcite(nn.Module):
-    """Gather-excite with parameters, GE-θ⁺ of extent 8 (Hu et al., 2018): x [B, C, H, W] scaled per element.
+    """Gather-excite with parameters, GE-θ⁺ of extent 8 (Hu et al., 2018): each element is scaled by its surroundings.
 
     Gathers by three stride-2 depthwise convolutions. A stage is skipped once the map is 3×3 or smaller, so on small
     maps its parameters exist, and are counted, but do nothing.
+
+    Args:
+        channels: C.
     """
 
     def __init__(self, channels: int):
@@ -37,6 +45,7 @@ class GatherExcite(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, C, H, W] → [B, C, H, W]."""
         context = x
         for i, stage in enumerate(self.gather):
             if min(context.shape[2:]) <= 3:

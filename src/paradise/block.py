@@ -8,29 +8,43 @@ applies them to a whole network.
 
 import math
 from collections import OrderedDict
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paradise.dynamic import DynamicConv2d
-from paradise.kernels import conv_of, embed, fold
+from paradise.kernels import conv_of, embed, fold, total
 from paradise.names import BRANCHES
-from paradise.normsum import norm_sum
+from paradise.norm_sum import norm_sum
 
 GROUPS = 64
+Stride = int | tuple[int, int]
 
 
 class ConvBN(nn.Sequential):
-    """A convolution without bias and its BatchNorm; padding keeps the map's size at stride 1."""
+    """A convolution without bias and its BatchNorm; padding keeps the map's size at stride 1.
+
+    Args:
+        in_channels: C_in.
+        out_channels: C_out.
+        kernel_size: Height and width, both odd.
+        stride: The convolution's.
+        norm: The class of the BatchNorm.
+        groups: The convolution's.
+    """
+
+    conv: nn.Conv2d
+    bn: nn.BatchNorm2d
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
         kernel_size: tuple[int, int],
-        stride: int,
-        norm: type,
+        stride: Stride,
+        norm: type[nn.BatchNorm2d],
         groups: int = 1,
     ):
         padding = (kernel_size[0] // 2, kernel_size[1] // 2)
@@ -38,6 +52,7 @@ class ConvBN(nn.Sequential):
         super().__init__(OrderedDict(conv=conv, bn=norm(out_channels)))
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, C_in, H, W] → [B, C_out, H/stride, W/stride]."""
         return self.bn(self.convolve(x))
 
     def convolve(self, x: Tensor) -> Tensor:
@@ -45,31 +60,46 @@ class ConvBN(nn.Sequential):
         height, width = x.shape[2:]
         if height > self.conv.stride[0] or width > self.conv.stride[1]:
             return self.conv(x)
-        top, left = self.conv.padding
+        top, left = (side // 2 for side in self.conv.kernel_size)
         seen = self.conv.weight[:, :, top : top + height, left : left + width]
         return F.conv2d(x, seen, stride=self.conv.stride, groups=self.conv.groups)
 
     def parts(self) -> list["ConvBN"]:
+        """The convolutions that it consists of: itself."""
         return [self]
 
 
 class Skeleton(nn.Module):
-    """A 3×1 and a 1×3 convolution, each with its BatchNorm, summed: one branch."""
+    """A 3×1 and a 1×3 convolution, each with its BatchNorm, summed: one branch.
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, norm: type):
+    Args:
+        in_channels: C_in.
+        out_channels: C_out.
+        stride: Of both convolutions.
+        norm: The class of their BatchNorms.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: Stride, norm: type[nn.BatchNorm2d]):
         super().__init__()
         self.vertical = ConvBN(in_channels, out_channels, (3, 1), stride, norm)
         self.horizontal = ConvBN(in_channels, out_channels, (1, 3), stride, norm)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, C_in, H, W] → [B, C_out, H/stride, W/stride]."""
         return self.vertical(x) + self.horizontal(x)
 
     def parts(self) -> list[ConvBN]:
+        """The convolutions that it consists of, each with its BatchNorm."""
         return [self.vertical, self.horizontal]
 
 
 class Gate(nn.Module):
-    """The refinement module: x [B, C, H, W] → weights [B, n] that sum to 1 over the n branches."""
+    """The refinement module: pooling, a hidden layer of C_in/16 and a softmax over the branches.
+
+    Args:
+        in_channels: C_in.
+        branches: n, how many branches there are.
+    """
 
     def __init__(self, in_channels: int, branches: int):
         super().__init__()
@@ -79,28 +109,38 @@ class Gate(nn.Module):
         self.expand = nn.Linear(hidden, branches)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, C_in, H, W] → weights [B, n], which sum to 1 over the n branches."""
         pooled = x.mean((2, 3))
         return self.expand(self.relu(self.reduce(pooled))).softmax(1)
 
 
 class PDABlock(nn.Module):
-    """PD-A: the sum of the branches. x [B, C_in, H, W] → [B, C_out, H/stride, W/stride].
+    """PD-A: the sum of the branches.
 
-    `branches` are taken in the order of `names.BRANCHES`; `norm` is the class of their BatchNorms. The group branch has
-    64 groups, or where these do not divide the channels, which they always do in a ResNet, the most that do.
+    Args:
+        in_channels: C_in.
+        out_channels: C_out.
+        stride: Of every branch.
+        branches: Names out of `paradise.names.BRANCHES`; they are taken in that order.
+        norm: The class of their BatchNorms.
+
+    The group branch has 64 groups, or where these do not divide the channels, which they always do in a ResNet, the
+    most that do.
     """
+
+    standard1: ConvBN
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        stride: int = 1,
+        stride: Stride = 1,
         branches: tuple[str, ...] = BRANCHES,
         norm: type[nn.BatchNorm2d] = nn.BatchNorm2d,
     ):
         super().__init__()
         groups = math.gcd(GROUPS, in_channels, out_channels)
-        make = {
+        make: dict[str, Callable[[], nn.Module]] = {
             "standard1": lambda: ConvBN(in_channels, out_channels, (3, 3), stride, norm),
             "standard2": lambda: ConvBN(in_channels, out_channels, (3, 3), stride, norm),
             "skeleton": lambda: Skeleton(in_channels, out_channels, stride, norm),
@@ -111,22 +151,32 @@ class PDABlock(nn.Module):
         for branch in self.branch_names:
             self.add_module(branch, make[branch]())
 
-    def branches(self) -> list[nn.Module]:
+    def branches(self) -> list[ConvBN | Skeleton]:
+        """The branches, in the order of the gate's outputs."""
         return [getattr(self, branch) for branch in self.branch_names]
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, C_in, H, W] → [B, C_out, H/stride, W/stride]."""
         return self.combine(x)
 
     def combine(self, x: Tensor, weights: Tensor | None = None) -> Tensor:
-        """The sum of the branches, by weights [B, n] if they are given."""
+        """The sum of the branches.
+
+        Args:
+            x: [B, C_in, H, W].
+            weights: Of each branch for each image, [B, n]; all 1 by default.
+
+        Returns:
+            [B, C_out, H/stride, W/stride].
+        """
         parts = self.parts()
         if all(_sums_norms(part.bn, x) for part in parts):
             shares = weights if weights is None else weights[:, self.owners()]
             return norm_sum([part.convolve(x) for part in parts], [part.bn for part in parts], shares)
         outputs = [branch(x) for branch in self.branches()]
         if weights is None:
-            return sum(outputs)
-        return sum(weights[:, i, None, None, None].to(y.dtype) * y for i, y in enumerate(outputs))
+            return total(outputs)
+        return total(weights[:, i, None, None, None].to(y.dtype) * y for i, y in enumerate(outputs))
 
     def parts(self) -> list[ConvBN]:
         """The branches' convolutions with their BatchNorms: the skeleton has two."""
@@ -137,22 +187,34 @@ class PDABlock(nn.Module):
         return [i for i, branch in enumerate(self.branches()) for _ in branch.parts()]
 
     @torch.no_grad()
-    def fuse(self) -> nn.Conv2d:
-        """One 3×3 convolution with a bias, from the BatchNorms' running statistics."""
+    def fuse(self) -> nn.Module:
+        """Its inference form, from the BatchNorms' running statistics.
+
+        Returns:
+            One 3×3 `nn.Conv2d` with a bias: the sum of the branches' folded kernels and of their biases.
+        """
         parts = self.parts()
         kernels, biases = zip(*(fold(part.conv, part.bn) for part in parts))
         dense = (embed(kernel, part.conv.groups) for kernel, part in zip(kernels, parts))
-        return conv_of(sum(dense), sum(biases), self.standard1.conv)
+        return conv_of(total(dense), total(biases), self.standard1.conv)
 
 
 class PDBBlock(PDABlock):
-    """PD-B: Σ w_i(x) · branch_i(x), w from the gate. Shapes as PD-A's."""
+    """PD-B: Σ w_i(x) · branch_i(x), with w from the gate, the paper's refinement module.
+
+    Args:
+        in_channels: C_in.
+        out_channels: C_out.
+        stride: Of every branch.
+        branches: Names out of `paradise.names.BRANCHES`; they are taken in that order, and so are the gate's outputs.
+        norm: The class of their BatchNorms.
+    """
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        stride: int = 1,
+        stride: Stride = 1,
         branches: tuple[str, ...] = BRANCHES,
         norm: type[nn.BatchNorm2d] = nn.BatchNorm2d,
     ):
@@ -160,17 +222,25 @@ class PDBBlock(PDABlock):
         self.gate = Gate(in_channels, len(self.branch_names))
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, C_in, H, W] → [B, C_out, H/stride, W/stride]."""
         return self.combine(x, self.gate(x))
 
     @torch.no_grad()
     def fuse(self) -> DynamicConv2d:
-        """The branches' kernels and biases and the gate, from the BatchNorms' running statistics."""
+        """Its inference form, from the BatchNorms' running statistics.
+
+        Returns:
+            A convolution whose kernel K(x) = Σ w_i K_i and bias b(x) = Σ w_i b_i are mixed for each image, with the
+            branches' folded kernels K_i and biases b_i, and the gate.
+        """
         parts, owners = self.parts(), self.owners()
-        kernels, biases = zip(*(fold(part.conv, part.bn) for part in parts))
+        kernels, part_biases = zip(*(fold(part.conv, part.bn) for part in parts))
         standards = sum(name.startswith("standard") for name in self.branch_names)
         dense = conv_of(torch.cat(kernels[:standards]), None, self.standard1.conv)
         others = [conv_of(kernel, None, part.conv) for kernel, part in zip(kernels[standards:], parts[standards:])]
-        by_branch = [sum(b for b, owner in zip(biases, owners) if owner == i) for i in range(len(self.branch_names))]
+        by_branch = [
+            total(bias for bias, owner in zip(part_biases, owners) if owner == i) for i in range(len(self.branch_names))
+        ]
         biases = torch.stack(by_branch).to(dense.weight.dtype)
         return DynamicConv2d(dense, others, owners[standards:], biases, self.gate)
 

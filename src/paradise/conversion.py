@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from paradise.block import ConvBN, PDABlock, PDBBlock
 from paradise.dynamic import DynamicConv2d
 from paradise.errors import UserError, nearest
-from paradise.names import BRANCHES, order_branches
+from paradise.kernels import draw_kernels
+from paradise.names import BLOCKS, BRANCHES, order_branches
 from paradise.structure import norm_pairs, replace, slots
 
-KINDS = {"pd_a": PDABlock, "pd_b": PDBBlock}
+BLOCK_CLASSES: dict[str, type[PDABlock]] = dict(zip(BLOCKS, (PDABlock, PDBBlock), strict=True))
 Where = str | Iterable[str] | Callable[[str, nn.Conv2d], bool]
 
 
@@ -29,10 +30,16 @@ class SharedNorm(nn.BatchNorm2d):
     Batch statistics of one level are not those of another, nor the running ones that all levels are evaluated with, and
     that a fused convolution has. So the output is by the running statistics of all, in training as at inference, but
     the gradient is a BatchNorm's, through the batch's own statistics: Batch Renormalization (Ioffe, 2017) without its
-    limits. Running statistics begin as plain means over what was seen.
+    limits. Running statistics begin as plain means over what was seen. Arguments are a BatchNorm's.
     """
 
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
+
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, C, H, W] → [B, C, H, W]."""
         if not self.training:
             return super().forward(x)
         with torch.no_grad():
@@ -57,19 +64,30 @@ def convert(
     branches: Iterable[str] = BRANCHES,
     preserve: bool = True,
 ) -> list[str]:
-    """Replaces 3×3 convolutions of `model`, in place, by blocks of `kind` "pd_a" or "pd_b"; returns their names.
+    """Replaces 3×3 convolutions of any network, in place, by ParaDise blocks; `fuse` turns them back.
 
-    `where`: names of modules or patterns (`neck.*`, `layer?.*.conv2`), which mean all 3×3 convolutions in what they
-    match, or a predicate of a convolution's name and itself. `preserve`: the network computes in eval mode what it did
-    before, so trained weights are not lost: Standard1 takes the old kernel (and BatchNorm), the other branches begin
-    at zero, PD-B's gate as a constant; where convolutions have no BatchNorm, `calibrate` before training. Otherwise
-    all weights are new, by the paper's initialisation.
+    A convolution and the BatchNorm that follows it become one block. A convolution at several places stays shared.
 
-    A convolution at several places stays shared. Raises UserError for an unknown kind, a pattern that matches no 3×3
-    convolution, and by name for one that a block cannot take the place of.
+    Args:
+        model: The network.
+        kind: "pd_a", whose branches are summed, or "pd_b", whose branches are weighted by a gate.
+        where: Names of modules or patterns (`neck.*`, `layer?.*.conv2`), which mean all 3×3 convolutions in what they
+            match, or a predicate of a convolution's name and itself.
+        branches: Those of every block, names out of "standard1", "standard2", "skeleton" and "group".
+        preserve: The network computes in eval mode what it did before, so trained weights are not lost: Standard1 takes
+            the old kernel (and BatchNorm), the other branches begin at zero, PD-B's gate as a constant; where
+            convolutions have no BatchNorm, `calibrate` before training. Otherwise all kernels are drawn anew, by the
+            paper's initialisation.
+
+    Returns:
+        The names of the convolutions that were replaced.
+
+    Raises:
+        UserError: The kind or a branch is unknown, a pattern matches no 3×3 convolution, or a block cannot take the
+            place of one that was chosen, which the message names. Nothing was replaced.
     """
-    if kind not in KINDS:
-        raise UserError(f"unknown kind '{kind}'{nearest(kind, KINDS)}")
+    if kind not in BLOCKS:
+        raise UserError(f"unknown kind '{kind}'{nearest(kind, BLOCKS)}")
     branches = order_branches(kind, branches, kind)
     chosen = _choose(model, where)
     for name, conv in chosen.items():
@@ -86,14 +104,18 @@ def convert(
 
 @torch.no_grad()
 def calibrate(model: nn.Module, forward: Callable[[nn.Module], object]) -> None:
-    """Gives every `SharedNorm` of `model` the statistics of what it sees in `forward(model)`; the function stays.
+    """Gives every `SharedNorm` the statistics of what it sees; the function that the network computes stays.
 
     For trained weights that were converted: their first steps would otherwise lose what the kernels had learned, while
     the statistics come from 0 and 1 to those of the data.
+
+    Args:
+        model: A network that was converted with `preserve`.
+        forward: Called once with the network in eval mode; gives it images like those that it will be trained with.
     """
     seen = {norm: torch.zeros(3, norm.num_features, dtype=torch.float64) for norm in _shared_norms(model)}
 
-    def look(norm: SharedNorm, inputs: tuple[Tensor]) -> None:
+    def look(norm: SharedNorm, inputs: tuple[Tensor, ...]) -> None:
         x = inputs[0].double()
         seen[norm] += torch.stack((torch.ones_like(x), x, x.square())).sum((1, 3, 4)).cpu()
 
@@ -109,8 +131,8 @@ def calibrate(model: nn.Module, forward: Callable[[nn.Module], object]) -> None:
         mean = (total / count).to(norm.running_mean)
         var = (squares / count - (total / count).square()).to(norm.running_var)
         before = (norm.running_var + norm.eps).sqrt()
-        norm.bias += norm.weight * (mean - norm.running_mean) / before
-        norm.weight *= (var + norm.eps).sqrt() / before
+        norm.bias.add_(norm.weight * (mean - norm.running_mean) / before)
+        norm.weight.mul_((var + norm.eps).sqrt() / before)
         norm.running_mean.copy_(mean)
         norm.running_var.copy_(var)
         norm.num_batches_tracked.fill_(int(1 / norm.momentum))
@@ -131,7 +153,7 @@ def _choose(model: nn.Module, where: Where) -> dict[str, nn.Conv2d]:
     convs = {name: module for name, module in named.items() if isinstance(module, nn.Conv2d)}
     if callable(where):
         return {name: conv for name, conv in convs.items() if where(name, conv)}
-    chosen = {}
+    chosen: dict[str, nn.Conv2d] = {}
     for pattern in [where] if isinstance(where, str) else where:
         matched = [name for name in named if fnmatchcase(name, pattern)]
         if not matched:
@@ -167,12 +189,14 @@ def _refusal(conv: nn.Conv2d) -> str | None:
     return None
 
 
-def _block(kind: str, conv: nn.Conv2d, bn: nn.BatchNorm2d | None, branches: tuple[str, ...], preserve: bool):
+def _block(
+    kind: str, conv: nn.Conv2d, bn: nn.BatchNorm2d | None, branches: tuple[str, ...], preserve: bool
+) -> PDABlock:
+    """The block of that kind that takes the place of `conv`, and of `bn` if there is one."""
     norm = nn.BatchNorm2d if bn is not None else SharedNorm
-    block = KINDS[kind](conv.in_channels, conv.out_channels, conv.stride, branches, norm)
-    for module in block.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    stride = (conv.stride[0], conv.stride[1])
+    block = BLOCK_CLASSES[kind](conv.in_channels, conv.out_channels, stride, branches, norm)
+    draw_kernels(block)
     block.to(conv.weight.device, conv.weight.dtype)
     if preserve:
         _preserve(block, conv, bn)
@@ -189,6 +213,7 @@ def _preserve(block: PDABlock, conv: nn.Conv2d, bn: nn.BatchNorm2d | None) -> No
     if bn is not None:
         first.bn = bn
         if conv.bias is not None:
+            assert bn.running_mean is not None  # as of every BatchNorm of `norm_pairs`
             bn.running_mean -= conv.bias
     else:
         first.bn.weight.fill_((1 + first.bn.eps) ** 0.5)
@@ -198,5 +223,5 @@ def _preserve(block: PDABlock, conv: nn.Conv2d, bn: nn.BatchNorm2d | None) -> No
         # Each branch has the same weight, whatever the input, and so a share of the sum.
         block.gate.expand.weight.zero_()
         block.gate.expand.bias.zero_()
-        first.bn.weight *= len(block.branch_names)
-        first.bn.bias *= len(block.branch_names)
+        first.bn.weight.mul_(len(block.branch_names))
+        first.bn.bias.mul_(len(block.branch_names))

@@ -11,24 +11,38 @@ MIN_POSITIONS = 128
 
 
 class DynamicConv2d(nn.Module):
-    """K(x) = Σ w_i K_i and b(x) = Σ w_i b_i, w the gate's. x [B, C_in, H, W] → [B, C_out, H/stride, W/stride].
+    """K(x) = Σ w_i K_i and b(x) = Σ w_i b_i, with the gate's weights w of each image.
 
     Two exact forms. `mixed`: a kernel for each image, then one convolution; for one image, and on a processor for as
     many as there are where the maps are large. `separate`: every branch, then the mix of their outputs; for batches
-    otherwise. Kernels are stored as small as they are: `standards` is the dense ones one below the other, `others` the
-    skeleton's and the group's, `owners` says which of the gate's weights each of them has; biases [n, C_out] are the
-    branches'.
+    otherwise. Kernels are stored as small as they are.
 
     The output has the memory format of x, whatever the kernels': operators that read memory as it lies rely on it.
+
+    Args:
+        standards: The standard branches' kernels, one below the other: [n_standard · C_out, C_in, 3, 3], no bias.
+        others: The skeleton's two and the group's convolution, without biases.
+        owners: For each of `others`, which of the gate's weights it has.
+        biases: The branches' biases, [n, C_out].
+        gate: x [B, C_in, H, W] → weights [B, n].
     """
 
     def __init__(
-        self, standards: nn.Conv2d, others: list[nn.Conv2d], owners: list[int], biases: Tensor, gate: nn.Module
+        self,
+        standards: nn.Conv2d,
+        others: list[nn.Conv2d],
+        owners: list[int],
+        biases: Tensor,
+        gate: nn.Module,
     ):
         super().__init__()
-        # Channels innermost in memory: so a mixed kernel is laid out for channels_last.
-        self.standards = standards.to(memory_format=torch.channels_last)
-        self.others = nn.ModuleList(other.to(memory_format=torch.channels_last) for other in others)
+        for conv in (
+            standards,
+            *others,
+        ):  # channels innermost in memory: so a mixed kernel is laid out for channels_last
+            conv.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types leave it out
+        self.standards = standards
+        self.others = nn.ModuleList(others)
         self.owners = owners
         self.biases = nn.Parameter(biases)
         self.gate = gate
@@ -36,6 +50,7 @@ class DynamicConv2d(nn.Module):
         self.dense = standards.out_channels // self.out_channels
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, C_in, H, W] → [B, C_out, H/stride, W/stride]."""
         weights = self.gate(x)
         y = self.mixed(x, weights) if self._mixes(x) else self.separate(x, weights)
         return y.contiguous() if x.is_contiguous() else y
@@ -52,10 +67,7 @@ class DynamicConv2d(nn.Module):
     def separate(self, x: Tensor, weights: Tensor) -> Tensor:
         """All branches for all images, then the mix of their outputs by weights [B, n]."""
         y = (weights @ self.biases)[:, :, None, None]
-        outputs = [
-            *self.standards(x).chunk(self.dense, 1),
-            *(other(x) for other in self.others),
-        ]
+        outputs = [*self.standards(x).chunk(self.dense, 1), *(other(x) for other in self.others)]
         for output, owner in zip(outputs, [*range(self.dense), *self.owners]):
             y = torch.addcmul(y, output, weights[:, owner, None, None, None])
         return y
@@ -64,9 +76,13 @@ class DynamicConv2d(nn.Module):
         """The dense kernel [C_out, C_in, 3, 3], channels innermost, of the branches' mix by weight [n]."""
         flat = self.standards.weight.permute(0, 2, 3, 1).reshape(self.dense, -1)
         kernel = (weight[: self.dense] @ flat).view(self.out_channels, 3, 3, -1)
-        for other, owner in zip(self.others, self.owners):
+        for other, owner in zip(self.convolutions(), self.owners):
             add_to(kernel, other.weight, other.groups, weight[owner])
         return kernel.permute(0, 3, 1, 2)
+
+    def convolutions(self) -> list[nn.Conv2d]:
+        """The skeleton's and the group's convolutions."""
+        return [other for other in self.others if isinstance(other, nn.Conv2d)]
 
     def _mixes(self, x: Tensor) -> bool:
         if x.shape[0] == 1:

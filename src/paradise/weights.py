@@ -10,23 +10,47 @@ from paradise.errors import UserError
 from paradise.files import replacing
 
 
-def save_weights(model: nn.Module, path: Path, **metadata: str) -> None:
-    """Writes the state of `model` and, into the file's header, `metadata`."""
+def save_weights(model: nn.Module, path: str | Path, **metadata: str) -> None:
+    """Writes a network's state as a safetensors file, which appears whole or not at all.
+
+    Args:
+        model: The network, on any device.
+        path: The file; its folder is made.
+        **metadata: Goes into the file's header.
+
+    Raises:
+        UserError: It cannot be written: a full disk, say.
+    """
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     with replacing(path) as temporary:
         temporary.write_bytes(save(state, metadata))
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Loads `path` into `model`, in place.
+def load_weights(model: nn.Module, path: str | Path) -> None:
+    """Loads a safetensors file into a network, in place.
 
-    Raises UserError where the file is missing or damaged, or its keys, shapes or classes are not those of `model`.
+    Args:
+        model: The network; it stays as it was where anything is raised.
+        path: The file.
+
+    Raises:
+        UserError: The file is missing or damaged, or its keys, shapes or classes are not the network's.
     """
     fit(model, read_weights(path), path)
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The state in `path`. Raises UserError where the file is missing or damaged."""
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """The state in a safetensors file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Key → tensor, on the processor.
+
+    Raises:
+        UserError: The file is missing or damaged.
+    """
     try:
         return load_file(path)
     except FileNotFoundError:
@@ -35,8 +59,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path} is damaged or no safetensors file ({error}); train or fetch it again") from None
 
 
-def fit(model: nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    """Loads `state`, read from `path`, into `model`; raises UserError as `load_weights` does."""
+def fit(model: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
+    """Loads a state into a network, in place.
+
+    Args:
+        model: The network; it stays as it was where anything is raised.
+        state: Key → tensor.
+        path: The file that the state was read from, for messages.
+
+    Raises:
+        UserError: Its keys, shapes or classes are not the network's.
+    """
     wanted = model.state_dict()
     missing, unexpected = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
     if missing or unexpected:

@@ -56,7 +56,7 @@ def test_a_recipe_is_chosen_by_training_images_alone_and_goes_on(project):
     chosen = pd.read_csv(project / "benchmarks" / "results" / "recipe-smoke.csv")
     assert list(chosen.columns) == ["row", "learning rate 0.005", "learning rate 0.01"]
     manifest = pd.read_csv(project / "data" / "smoke-recipe" / "manifest.csv")
-    from paradise.data.digits import read_digits
+    from paradise.study.data.digits import read_digits
 
     names = {name for name, _, _ in read_digits()["train"]}
     assert {path.rpartition("/")[2].removesuffix(".png") for path in manifest["path"]} <= names

@@ -1,8 +1,15 @@
-# The preset: config/digits.yaml unless `--configfile` names another.
+# The preset: config/digits.yaml unless `--configfile` names another. And what the steps' declarations say of files.
 
-import json
 import os
+import sys
+from importlib.util import find_spec
 from pathlib import Path
+
+from paradise.errors import UserError
+from paradise.study.preset import Preset
+from paradise.study.stale import Survey, mark_stale
+from paradise.study.steps import all_steps
+from paradise.study.terminal.announce import announce
 
 # The jobs' `paradise` is the one beside this Snakemake, also where its environment is not activated.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -15,35 +22,65 @@ if not workflow.configfiles:
 try:
     if len(workflow.configfiles) > 1:
         raise UserError("one preset is one study: give one --configfile")
-    PRESET = Path(os.path.relpath(workflow.configfiles[0]))
-    if presets.load(PRESET) != config:
-        raise UserError(f"--config would change the study under its name: copy {PRESET} and edit the copy")
+    PRESET = Preset.load(Path(os.path.relpath(workflow.configfiles[0])))
+    if Preset.of(config, PRESET.path) != PRESET:
+        raise UserError(f"--config would change the study under its name: copy {PRESET.path} and edit the copy")
+    SURVEY = Survey(PRESET)
+    # A result that must not be shown is made again. Its job waits for a file that is newer, which says why; nothing else
+    # goes by the files' times, which a checkout makes meaningless.
+    STALE = {} if workflow.remote_exec else mark_stale(SURVEY)
+    if not workflow.remote_exec:
+        announce(SURVEY)
 except UserError as error:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(2)
 
-RESULTS = f"results/{PRESET.stem}"
-# A run is `seed<k>`, trained here, or `imported`, a checkpoint of others.
-RUN = f"{RESULTS}/{{row}}/{{run}}"
-DATA = config["data"]["folder"]
-CHECKPOINTS = config.get("checkpoints", {})
-ROWS = presets.rows(config)
-IMAGENET = presets.models(config)
-ABLATION = [row for pair in names.ablation_rows(presets.PAPER) for row in pair[:2] if row in ROWS]
+RESULTS = str(PRESET.results)
+STEPS = all_steps()
 
 
 wildcard_constraints:
     row="[a-z0-9_-]+",
+    detector="[a-z0-9_-]+",
     run="seed[0-9]+|imported",
     seed="[0-9]+",
+    start="[a-z0-9_]+",
+    piece="[a-z0-9_]+",
+    table="[a-z0-9_]+",
 
 
-def runs(rows, name):
-    """The file `name` of every run of `rows`."""
-    trained = expand(f"{RUN}/{name}", row=rows, run=[f"seed{seed}" for seed in config["seeds"]])
-    return trained + expand(f"{RUN}/{name}", row=[row for row in rows if row in CHECKPOINTS], run="imported")
+def needs(step):
+    """What a job of the step is made from."""
+
+    def inputs(wildcards):
+        job = STEPS[step].job(PRESET, **dict(wildcards))
+        paths = [str(path) for path in job.needs]
+        return paths + STALE[job.record] if job.record in STALE else [ancient(path) for path in paths]
+
+    return inputs
 
 
-def settings(section):
-    """A part of the preset as a job's parameter: the order of its keys is no change."""
-    return json.dumps(section, sort_keys=True)
+def made(step):
+    """What a job of the step writes."""
+    return [STEPS[step].pattern(PRESET, pattern) for pattern in (*STEPS[step].outputs, STEPS[step].record)]
+
+
+def log_of(step):
+    """Where a job of the step prints."""
+    return STEPS[step].journal(PRESET, "logs", ".log")
+
+
+def cost_of(step):
+    """Where Snakemake keeps what a job of the step cost."""
+    return STEPS[step].journal(PRESET, "benchmarks", ".tsv")
+
+
+def records(step):
+    """The records of all jobs of the step."""
+    return [str(job.record) for job in STEPS[step].of(PRESET)]
+
+
+def shown(tables):
+    """Tables, and the records that they show."""
+    jobs = [STEPS["table"].job(PRESET, table=table) for table in tables]
+    return [str(path) for job in jobs for path in (*job.inputs.values(), *job.outputs)]

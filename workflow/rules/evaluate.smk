@@ -1,18 +1,11 @@
 rule evaluate:
     message: "Evaluating {wildcards.row}, {wildcards.run}, trained and fused"
-    input:
-        f"{DATA}/manifest.csv",
-        f"{RUN}/run.json",
-        f"{RUN}/weights.safetensors",
-        f"{RUN}/fused.safetensors",
-    output:
-        f"{RUN}/evaluation.json",
-        f"{RUN}/metrics.json",
-        f"{RUN}/predictions.csv",
-    log: f"{RESULTS}/logs/evaluate/{{row}}-{{run}}.log",
-    benchmark: f"{RESULTS}/benchmarks/evaluate/{{row}}-{{run}}.tsv"
+    input: needs("evaluate"),
+    output: made("evaluate"),
+    log: log_of("evaluate"),
+    benchmark: cost_of("evaluate")
     threads: 1
     resources: mem_mb=3000, runtime=60, gpu=0,
+    params: folder=f"{RESULTS}/{{row}}/{{run}}",
     shell:
-        "paradise evaluate {RESULTS}/{wildcards.row}/{wildcards.run} --threads {threads} --gpus {resources.gpu}"
-        " > {log} 2>&1"
+        "paradise evaluate {params.folder:q} --threads {threads} --gpus {resources.gpu} > {log:q} 2>&1"

@@ -1,12 +1,11 @@
 rule fuse:
     message: "Fusing {wildcards.row}, {wildcards.run}"
-    input:
-        f"{RUN}/weights.safetensors",
-        f"{RUN}/run.json",
-    output: f"{RUN}/fused.safetensors",
-    log: f"{RESULTS}/logs/fuse/{{row}}-{{run}}.log",
-    benchmark: f"{RESULTS}/benchmarks/fuse/{{row}}-{{run}}.tsv"
+    input: needs("fuse"),
+    output: made("fuse"),
+    log: log_of("fuse"),
+    benchmark: cost_of("fuse")
     threads: 1
     resources: mem_mb=2000, runtime=10,
+    params: folder=f"{RESULTS}/{{row}}/{{run}}",
     shell:
-        "paradise fuse {RESULTS}/{wildcards.row}/{wildcards.run} > {log} 2>&1"
+        "paradise fuse {params.folder:q} > {log:q} 2>&1"

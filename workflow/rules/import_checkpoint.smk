@@ -1,14 +1,11 @@
 rule import_checkpoint:
     message: "Importing the checkpoint of {wildcards.row}"
-    input: lambda wildcards: CHECKPOINTS[wildcards.row],
-    output:
-        f"{RESULTS}/{{row}}/imported/weights.safetensors",
-        f"{RESULTS}/{{row}}/imported/run.json",
-    log: f"{RESULTS}/logs/import_checkpoint/{{row}}.log",
-    benchmark: f"{RESULTS}/benchmarks/import_checkpoint/{{row}}.tsv"
+    input: needs("import_checkpoint"),
+    output: made("import_checkpoint"),
+    log: log_of("import_checkpoint"),
+    benchmark: cost_of("import_checkpoint")
     threads: 1
     resources: mem_mb=2000, runtime=10,
-    params: data=settings(config["data"]),
+    params: preset=PRESET.path, file=lambda wildcards: PRESET.checkpoints[wildcards.row],
     shell:
-        "paradise import-checkpoint {input} --model {wildcards.row} --preset {PRESET}"
-        " --output {RESULTS}/{wildcards.row}/imported > {log} 2>&1"
+        "paradise import-checkpoint {params.file:q} --model {wildcards.row} --preset {params.preset:q} > {log:q} 2>&1"

@@ -1,17 +1,11 @@
 rule prepare:
-    message: "Preparing the images in {DATA}"
-    output:
-        f"{DATA}/manifest.csv",
-        f"{DATA}/prepared.json",
-    log: f"{RESULTS}/logs/prepare.log",
-    benchmark: f"{RESULTS}/benchmarks/prepare.tsv"
+    message: "Preparing the images in {PRESET.data.folder}"
+    input: needs("prepare"),
+    output: made("prepare"),
+    log: log_of("prepare"),
+    benchmark: cost_of("prepare")
     threads: 1
     resources: mem_mb=1000, runtime=10,
-    params:
-        dataset=config["data"]["dataset"],
-        per_class=config["data"].get("per_class"),
-        hold_out=config["data"].get("hold_out"),
-        source=config["data"].get("source"),
-        expect=config["data"].get("expect"),
+    params: preset=PRESET.path,
     shell:
-        "paradise prepare --preset {PRESET} --threads {threads} > {log} 2>&1"
+        "paradise prepare --preset {params.preset:q} --threads {threads} > {log:q} 2>&1"

@@ -1,24 +1,25 @@
 rule complexity:
     message: "Counting parameters and operations"
-    output: f"{RESULTS}/profile/complexity.json",
-    log: f"{RESULTS}/logs/complexity.log",
-    benchmark: f"{RESULTS}/benchmarks/complexity.tsv"
+    input: needs("complexity"),
+    output: made("complexity"),
+    log: log_of("complexity"),
+    benchmark: cost_of("complexity")
     threads: 1
     resources: mem_mb=3000, runtime=10,
-    params: models=IMAGENET,
+    params: preset=PRESET.path,
     shell:
-        "paradise complexity {params.models} --output {output} > {log} 2>&1"
+        "paradise complexity --preset {params.preset:q} > {log:q} 2>&1"
 
 
 rule latency:
     message: "Timing the fused models"
-    output: f"{RESULTS}/profile/latency.json",
-    log: f"{RESULTS}/logs/latency.log",
-    benchmark: f"{RESULTS}/benchmarks/latency.tsv"
+    input: needs("latency"),
+    output: made("latency"),
+    log: log_of("latency"),
+    benchmark: cost_of("latency")
     # All cores of this machine, so that nothing runs beside it, whatever number the models may use.
     threads: workflow.cores
     resources: mem_mb=8000, runtime=60,
-    params: models=IMAGENET, **config["latency"],
+    params: preset=PRESET.path,
     shell:
-        "paradise latency {params.models} --rounds {params.rounds} --threads {params.threads} --output {output}"
-        " > {log} 2>&1"
+        "paradise latency --preset {params.preset:q} > {log:q} 2>&1"

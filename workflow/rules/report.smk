@@ -1,25 +1,26 @@
-# Evidence is shown where it has been made.
 rule report:
     message: "Writing the report"
     input:
-        [MEASURED[table] + TABLES[table] for table in WANTED],
-        [file for file in MADE if Path(file).exists()],
-    output: f"{RESULTS}/report.html",
-    log: f"{RESULTS}/logs/report.log",
-    benchmark: f"{RESULTS}/benchmarks/report.tsv"
+        needs("report"),
+        shown(WANTED),
+    output: made("report"),
+    log: log_of("report"),
+    benchmark: cost_of("report")
     threads: 1
     resources: mem_mb=2000, runtime=10,
+    params: preset=PRESET.path,
     shell:
-        "paradise report --preset {PRESET} > {log} 2>&1"
+        "paradise report --preset {params.preset:q} > {log:q} 2>&1"
 
 
 rule crate:
-    message: "Packing the study as a research object: {output}"
-    input: f"{RESULTS}/report.html",
-    output: f"{RESULTS}/study.crate.zip",
-    log: f"{RESULTS}/logs/crate.log",
-    benchmark: f"{RESULTS}/benchmarks/crate.tsv"
+    message: "Packing the study as a research object: {output[0]}"
+    input: needs("crate"),
+    output: made("crate"),
+    log: log_of("crate"),
+    benchmark: cost_of("crate")
     threads: 1
     resources: mem_mb=1000, runtime=10,
+    params: preset=PRESET.path,
     shell:
-        "paradise crate --preset {PRESET} > {log} 2>&1"
+        "paradise crate --preset {params.preset:q} > {log:q} 2>&1"

@@ -1,9 +1,0 @@
-_base_ = "mmdet::retinanet/retinanet_r50_fpn_1x_coco.py"
-custom_imports = dict(imports=["paradise.detection.modules"])
-model = dict(
-    backbone=dict(
-        type="ParaDiseResNet",
-        kind="pd_a",
-        init_cfg=dict(checkpoint="results/imagenet/pd_a_resnet50/seed0/weights.safetensors"),
-    )
-)

@@ -1,7 +1,0 @@
-_base_ = "mmdet::retinanet/retinanet_r50_fpn_1x_coco.py"
-custom_imports = dict(imports=["paradise.detection.modules"])
-model = dict(
-    backbone=dict(
-        type="ParaDiseResNet", init_cfg=dict(checkpoint="results/imagenet/resnet50/seed0/weights.safetensors")
-    )
-)

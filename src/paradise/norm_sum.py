@@ -1,0 +1,88 @@
+"""The BatchNorms of several branches and the weighted sum of their outputs, in few passes over memory."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+
+def norm_sum(outputs: list[Tensor], norms: list[nn.BatchNorm2d], weights: Tensor | None = None) -> Tensor:
+    """Σ_i w_i · norm_i(output_i) by batch statistics, as BatchNorms compute it in training.
+
+    Equal to the branches one by one but for rounding. No branch's normalised or weighted output is written to memory or
+    kept for the gradient: for each image y = Σ a_i z_i + c, where a_i [B, C] and c [B, C] hold statistics, affine
+    parameters and weights.
+
+    Args:
+        outputs: The branches' convolutions, n of [B, C, H, W].
+        norms: Their BatchNorms; the running statistics follow.
+        weights: Of each branch for each image, [B, n]; all 1 by default.
+
+    Returns:
+        [B, C, H, W].
+
+    Raises:
+        ValueError: There is one value a channel: a BatchNorm raises the same.
+    """
+    if outputs[0].numel() == outputs[0].shape[1]:
+        raise ValueError(f"Expected more than 1 value per channel when training, got {tuple(outputs[0].shape)}")
+    for norm in norms:
+        if norm.num_batches_tracked is not None:
+            norm.num_batches_tracked.add_(1)
+    affine = torch.stack([torch.stack((norm.weight, norm.bias)) for norm in norms])
+    return _NormSum.apply(affine, weights, norms, *outputs)  # type: ignore[no-untyped-call]  # torch gives it no types
+
+
+class _NormSum(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, affine: Tensor, weights: Tensor | None, norms: list[nn.BatchNorm2d], *outputs: Tensor
+    ) -> Tensor:
+        statistics = [
+            torch.batch_norm_update_stats(z, norm.running_mean, norm.running_var, norm.momentum or 0.0)
+            for z, norm in zip(outputs, norms)
+        ]
+        mean = torch.stack([mean for mean, _ in statistics])  # [n, C], as all that follows unless it is said
+        inverse = torch.stack([(var + norm.eps).rsqrt() for (_, var), norm in zip(statistics, norms)])
+        gamma, beta = affine.unbind(1)
+        scale = gamma * inverse
+        shift = beta - mean * scale
+        if weights is None:
+            scales, constant = scale[None], shift.sum(0, keepdim=True)  # [1, n, C], [1, C]
+        else:
+            scales, constant = weights[:, :, None] * scale, weights @ shift  # [B, n, C], [B, C]
+        y = torch.addcmul(constant[:, :, None, None], outputs[0], scales[:, 0, :, None, None])
+        for i, z in enumerate(outputs[1:], start=1):
+            y.addcmul_(z, scales[:, i, :, None, None])
+        ctx.save_for_backward(affine, weights, mean, inverse, *outputs)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        affine, weights, mean, inverse, *outputs = ctx.saved_tensors
+        gamma, beta = affine.unbind(1)
+        total = gradient.sum((2, 3))  # [B, C]
+        # Σ over each image's map of gradient · (z − μ)/σ, [B, n, C]
+        products = torch.stack([(gradient * z).sum((2, 3)) for z in outputs], 1)
+        normalised = (products - mean * total[:, None]) * inverse
+        if weights is None:
+            d_gamma, d_beta, d_weights = normalised.sum(0), total.sum(0).expand_as(mean), None
+            scales = (gamma * inverse)[None]
+        else:
+            d_gamma = (weights[:, :, None] * normalised).sum(0)
+            d_beta = weights.T @ total
+            d_weights = (gamma * normalised + beta * total[:, None]).sum(2)
+            scales = weights[:, :, None] * (gamma * inverse)
+        # The gradient of z through BatchNorm: w γ/σ g − γ/σ (Σ w g + (z − μ)/σ Σ w g (z − μ)/σ) / N
+        count = gradient.shape[0] * gradient.shape[2] * gradient.shape[3]
+        slope = -gamma * inverse.square() * d_gamma / count
+        constant = -gamma * inverse * d_beta / count - slope * mean
+        d_outputs = [
+            torch.addcmul(constant[i, :, None, None], z, slope[i, :, None, None]).addcmul_(
+                gradient, scales[:, i, :, None, None]
+            )
+            for i, z in enumerate(outputs)
+        ]
+        return torch.stack((d_gamma, d_beta), 1), d_weights, None, *d_outputs

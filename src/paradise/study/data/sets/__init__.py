@@ -1,0 +1,1 @@
+"""The data sets that a preset can name: one module each, which exports its `DATASET`."""

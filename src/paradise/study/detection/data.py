@@ -1,0 +1,73 @@
+"""A study's detection data: made or checked once and recorded, and compared with the record where they are used."""
+
+from pathlib import Path
+
+from paradise.errors import UserError
+from paradise.study.detection.annotations import read_categories
+from paradise.study.detection.sets import Counts
+from paradise.study.hashes import sha256
+from paradise.study.preset import DetectionData
+from paradise.study.provenance import begin_record
+from paradise.study.records import Damaged, PreparedDetection, read_record, write_record
+from paradise.study.registry import DETECTION_SETS
+
+RECORD = "detection.json"
+
+
+def prepare(section: DetectionData, preset: str) -> Counts:
+    """Makes the data set, or checks that it is there and whole, and records it in the preset's folder.
+
+    Args:
+        section: Which images, and where to.
+        preset: The preset's name.
+
+    Returns:
+        For each split the number of images and more.
+
+    Raises:
+        UserError: The data set is not there or not whole.
+    """
+    dataset = DETECTION_SETS.get(section.dataset)
+    entries = ["paradise.study.detection.data", DETECTION_SETS.module(section.dataset)]
+    record = begin_record("prepare_detection", preset, {}, {"detection": section.prepared()}, {}, entries)
+    counts: Counts = dataset.prepare(section)
+    outputs = {name: sha256(path) for name, path in dataset.annotation_files(section).items()}
+    write_record(Path(section.folder, RECORD), PreparedDetection, record | {"outputs": outputs, "splits": counts})
+    return counts
+
+
+def prepared(section: DetectionData) -> dict[str, str]:
+    """What was prepared, with the images in their places: a record that was fetched comes without those made here.
+
+    Args:
+        section: Which images, and where they are.
+
+    Returns:
+        The SHA-256 of each split's annotations, by what records call them.
+
+    Raises:
+        UserError: The data were not prepared, or with other settings, or changed since.
+    """
+    path, dataset = Path(section.folder, RECORD), DETECTION_SETS.get(section.dataset)
+    try:
+        record = read_record(path, PreparedDetection)
+    except Damaged as damaged:
+        raise UserError(f"{damaged}; run `paradise detection prepare` again") from None
+    if record is None:
+        raise UserError(f"no detection data at {path}; run `paradise detection prepare` with this preset")
+    if record.settings != {"detection": section.prepared()}:
+        raise UserError(
+            f"{section.folder} was prepared with other settings; run `paradise detection prepare` with this preset"
+        )
+    files = dataset.annotation_files(section)
+    if not all(file.exists() for file in files.values()):
+        dataset.prepare(section)
+    for name, file in files.items():
+        if sha256(file) != record.outputs.get(name):
+            raise UserError(f"{file} is not what was prepared; run `paradise detection prepare` again")
+    return record.outputs
+
+
+def categories(section: DetectionData) -> dict[str, int]:
+    """The names and numbers of the categories, in the order in which the classes are numbered."""
+    return read_categories(DETECTION_SETS.get(section.dataset).annotations(section, "val"))

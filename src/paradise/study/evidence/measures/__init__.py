@@ -1,0 +1,1 @@
+"""How each piece of evidence is measured: modules with a function `measure`."""

@@ -1,0 +1,1 @@
+"""How the report shows each piece of evidence: modules with a function `show`. No torch here."""

@@ -1,0 +1,459 @@
+"""Presets: one YAML file is one study. What each key means stands here; `config/preset.schema.json` is made from it."""
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    WithJsonSchema,
+    create_model,
+)
+
+from paradise.errors import UserError, nearest
+from paradise.study.paper import read_paper
+from paradise.study.registry import DATASETS, DETECTION_SETS, LOADERS, Registry
+from paradise.study.rows import DetectorRow, Row, Run
+
+SCHEMA = Path("config/preset.schema.json")
+EVIDENCE_SEEDS = [0, 1, 2]
+
+
+def _one_of(registry: Registry) -> Any:
+    """The type of a key that names what is in `registry`."""
+    names = registry.names()
+
+    def check(name: str) -> str:
+        if name not in names:
+            raise ValueError(f"'{name}' is not one of {names}")
+        return name
+
+    return Annotated[str, AfterValidator(check), WithJsonSchema({"type": "string", "enum": names})]
+
+
+def _unique(values: list[Any]) -> list[Any]:
+    if len(set(values)) < len(values):
+        raise ValueError(f"{values} has non-unique elements")
+    return values
+
+
+def _ascending(values: list[float]) -> list[float]:
+    if values[0] > values[1]:
+        raise ValueError(f"the range {values} begins above its end")
+    return values
+
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Rgb = Annotated[list[float], Field(min_length=3, max_length=3)]
+Range = Annotated[list[Positive], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
+Names = Annotated[list[str], Field(min_length=1), AfterValidator(_unique)]
+Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_unique)]
+
+
+class Section(BaseModel):
+    """A part of a preset: it cannot be changed, and takes no key that it does not know and no value of another type."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        validate_default=True,
+        use_attribute_docstrings=True,
+    )
+
+    def values(self) -> dict[str, Any]:
+        """What of it is set, as JSON has it: what records say and compare."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+class Expect(Section):
+    classes: Annotated[int, Field(ge=2)]
+    train: Count
+    val: Count
+
+
+class Augment(Section):
+    area: Annotated[
+        list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=2, max_length=2), AfterValidator(_ascending)
+    ]
+    """Range of the random crop's share of the image."""
+    aspect: Range
+    """Range of the random crop's aspect ratio."""
+    shift: Annotated[int, Field(ge=0)]
+    """Largest shift, in pixels, after resizing."""
+    flip: bool
+
+
+class EvaluationData(Section):
+    """What of the section `data` images are found and evaluated with."""
+
+    dataset: _one_of(DATASETS)  # type: ignore[valid-type]
+    folder: Annotated[str, Field(min_length=1)]
+    """Where `paradise prepare` writes the manifest, and the images where they are not elsewhere."""
+    source: Annotated[str | None, Field(min_length=1)] = None
+    """Where the images are that do not come with a package; by default the environment says it."""
+    expect: Expect | None = None
+    """What `paradise prepare` must find in an image folder."""
+    loader: _one_of(LOADERS)  # type: ignore[valid-type]
+    """'dali' decodes for every epoch; 'memory' holds small images on the device."""
+    decoder: Literal["mixed", "cpu"] | None = None
+    """Where DALI decodes for a GPU: on it ('mixed', the default) or on the processor."""
+    per_class: Annotated[int | None, Field(ge=1)] = None
+    """Images kept of each class in each split; all by default."""
+    hold_out: Annotated[int | None, Field(ge=1)] = None
+    """Training images, the last ones, that stand in for the validation images: to choose a recipe by."""
+    image_size: Annotated[int, Field(ge=28)]
+    """Side, in pixels, of what the network sees."""
+    resize: Annotated[int, Field(ge=28)]
+    """The shorter side, in pixels, before evaluation's centre crop."""
+    mean: Rgb
+    std: Rgb
+
+    def prepared(self) -> dict[str, Any]:
+        """What decides which images there are; where they lie does not."""
+        wanted = {"dataset", "expect", "per_class", "hold_out"}
+        return self.model_dump(mode="json", exclude_none=True, include=wanted)
+
+    def evaluated(self) -> dict[str, Any]:
+        """What decides what a network sees of the validation images."""
+        return self.model_dump(mode="json", exclude_none=True, exclude={"folder", "source", "expect", "augment"})
+
+
+class Data(EvaluationData):
+    augment: Augment
+
+    def seen(self) -> dict[str, Any]:
+        """What decides what a network sees of them in training."""
+        return self.evaluated() | {"augment": self.augment.values()}
+
+
+class Recipe(Section):
+    epochs: Count
+    batch_size: Annotated[int, Field(ge=2)]
+    """Images of one step, over all processes."""
+    device_batch_size: Annotated[int | None, Field(ge=2)] = None
+    """Images of one forward pass, and so of one BatchNorm; batch_size over the processes by default."""
+    learning_rate: Annotated[float, Field(gt=0)]
+    """The highest."""
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    warmup_epochs: Annotated[float, Field(ge=0)]
+    """Linear from 0; fractions of an epoch are allowed."""
+    schedule: Literal["cosine"] | list[Count]
+    """'cosine' to 0, or the epochs at which the learning rate is divided by 10."""
+    precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"]
+    """'auto' takes bfloat16 where the hardware has it."""
+    compile: bool | None = None
+    """Train through torch.compile."""
+    optimizer: Literal["sgd", "apex"] | None = None
+    """PyTorch's SGD, or the FusedSGD of NVIDIA's Apex."""
+
+
+class DetectionRecipe(Section):
+    iterations: Count
+    warmup_iterations: Annotated[int, Field(ge=2)]
+    """Linear from a thousandth of the learning rate."""
+    batch_size: Annotated[int, Field(ge=1)]
+    """Images of one step, for each GPU."""
+    image_size: Annotated[int, Field(ge=64, multiple_of=32)]
+    """Side, in pixels, of what the network sees."""
+    mean: Rgb
+    """Of pixels from 0 to 255."""
+    std: Rgb
+    learning_rate: Annotated[float, Field(gt=0)]
+    """AdamW's, the highest; a cosine to 0."""
+    weight_decay: Annotated[float, Field(ge=0)]
+    clip_gradient: Annotated[float, Field(gt=0)]
+    """The gradient's largest norm."""
+    frozen_stages: Annotated[int, Field(ge=-1, le=4)]
+    """Of the backbone; -1 freezes not even the stem."""
+    norm_eval: bool
+    """Whether the backbone's BatchNorms keep their statistics."""
+    anchor_scale: Annotated[float, Field(gt=0)]
+    """Side of the smallest anchor, in strides of the feature map; mmdetection's is 4."""
+    proposals: Annotated[int, Field(ge=1)]
+    """Of an image, for Cascade R-CNN's heads."""
+    rois: Annotated[int, Field(ge=1)]
+    """Of an image, that each of Cascade R-CNN's heads is trained with."""
+
+
+def _changes(recipe: type[Section]) -> type[Section]:
+    """The type of changes of a recipe: its keys, none of them needed."""
+    fields: dict[str, Any] = {
+        name: (Annotated[field.annotation | None, field], None) for name, field in recipe.model_fields.items()
+    }
+    return create_model(f"{recipe.__name__}Changes", __base__=Section, **fields)
+
+
+RecipeChanges = _changes(Recipe)
+DetectionRecipeChanges = _changes(DetectionRecipe)
+
+
+class Latency(Section):
+    rounds: Annotated[int, Field(ge=1)]
+    """Timed runs of every model."""
+    threads: Annotated[int, Field(ge=1)]
+    """Processor threads that a model may use."""
+
+
+class DetectionLatency(Latency):
+    image_size: Annotated[int, Field(ge=64, multiple_of=32)]
+    """Side, in pixels, of the image that detectors are timed and counted with."""
+
+
+class Images(Section):
+    train: Count
+    val: Count
+
+
+class DetectionData(Section):
+    """What of the section `detection` one detector is trained and evaluated with."""
+
+    dataset: _one_of(DETECTION_SETS)  # type: ignore[valid-type]
+    folder: Annotated[str, Field(min_length=1)]
+    """Where `paradise detection prepare` writes its record, and the images where they are not elsewhere."""
+    source: Annotated[str | None, Field(min_length=1)] = None
+    """Where images are that are not made here; by default the environment says it."""
+    images: Images | None = None
+    """Images to compose, for 'digits'."""
+    recipe: DetectionRecipe | None = None
+    """Another recipe than mmdetection's for COCO, which is taken without this."""
+
+    def prepared(self) -> dict[str, Any]:
+        """What decides which images there are; where they lie does not."""
+        return self.model_dump(mode="json", exclude_none=True, include={"dataset", "images"})
+
+    def trained(self) -> dict[str, Any]:
+        """What decides what a detector is trained and evaluated with."""
+        return self.model_dump(mode="json", exclude_none=True, include={"dataset", "images", "recipe"})
+
+
+class Detection(DetectionData):
+    rows: Literal["all"] | Names
+    """The rows to train, or 'all' 8: those of the paper's third table and two new ones."""
+    overrides: dict[str, DetectionRecipeChanges] | None = None  # type: ignore[valid-type]
+    """Changes of the recipe for some rows: a row or a pattern (*, ?) → keys of `recipe`."""
+    latency: DetectionLatency
+
+
+class Evidence(Section):
+    seeds: Seeds
+    """0, 1 and 2 by default."""
+
+
+class Preset(Section):
+    """A preset: one study."""
+
+    rows: Literal["all"] | Names
+    """The rows to train, or 'all' 19 of the paper's two classification tables."""
+    seeds: Seeds
+    """Every row is trained once with each; several give mean ± standard deviation."""
+    data: Data
+    training: Recipe
+    overrides: dict[str, RecipeChanges] | None = None  # type: ignore[valid-type]
+    """Changes of the recipe for some rows: a row or a pattern (*, ?) → keys of `training`."""
+    checkpoints: dict[str, Annotated[str, Field(min_length=1)]] | None = None
+    """Checkpoints of others, evaluated and shown beside the rows trained here: row → file."""
+    detection: Detection | None = None
+    """The third table, in mmdetection; left out without this section."""
+    evidence: Evidence | None = None
+    """What `snakemake evidence` trains."""
+    weights_stay: bool | None = None
+    """The weights stay on the machine that trained them: the runs' records say so, and the tables offer none."""
+    latency: Latency
+
+    _path: Path = PrivateAttr()
+    _rows: tuple[Row, ...] = PrivateAttr()
+    _detectors: tuple[DetectorRow, ...] = PrivateAttr()
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """The preset in the YAML file `path`. Raises UserError where it cannot be read or is not a preset."""
+        try:
+            values = yaml.safe_load(Path(path).read_text())
+        except FileNotFoundError:
+            raise UserError(f"no preset at {path}") from None
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        return cls.of(values, path)
+
+    @classmethod
+    def of(cls, values: object, path: Path) -> Self:
+        """The preset with these values, read from `path`.
+
+        Raises:
+            UserError: A key is unknown, missing or has a value that it cannot have, or a row is unknown.
+        """
+        if not isinstance(values, dict):
+            raise UserError(f"{path}: it has no keys, and a preset has, such as 'rows' and 'data'")
+        if (empty := _empty(values)) is not None:
+            raise UserError(f"{path}: '{empty}': it has no value; give it one, or leave the key out")
+        try:
+            preset = cls.model_validate(values)
+        except ValidationError as error:
+            raise UserError(f"{path}: {_explain(error, cls)}") from None
+        preset._path = Path(path)
+        try:
+            preset._check()
+        except UserError as reason:
+            raise UserError(f"{path}: {reason}") from None
+        return preset
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    @property
+    def name(self) -> str:
+        return self._path.stem
+
+    @property
+    def results(self) -> Path:
+        """Where all that is measured of it lies."""
+        return Path("results", self.name)
+
+    @property
+    def classifiers(self) -> tuple[Row, ...]:
+        """The rows of the two classification tables that it trains."""
+        return self._rows
+
+    @property
+    def detectors(self) -> tuple[DetectorRow, ...]:
+        """The rows of the detection table that it trains; none without a section `detection`."""
+        return self._detectors
+
+    @property
+    def models(self) -> list[Row]:
+        """Its rows that are models of the first table, in its order, which shows them with complexity and latency."""
+        return [row for row in read_paper().imagenet if row in self._rows]
+
+    @property
+    def runs(self) -> list[Run]:
+        """The trainings of its classification rows, and the checkpoints of others."""
+        trained = [Run(row, seed) for row in self._rows for seed in self.seeds]
+        return trained + [Run(row, None) for row in self.models if row.id in (self.checkpoints or {})]
+
+    @property
+    def detector_runs(self) -> list[Run]:
+        return [Run(row, seed) for row in self._detectors for seed in self.seeds]
+
+    @property
+    def evidence_seeds(self) -> list[int]:
+        """The seeds of what evidence trains."""
+        return self.evidence.seeds if self.evidence else EVIDENCE_SEEDS
+
+    def recipe(self, row: Row) -> Recipe:
+        """The training recipe of `row`: `training`, changed by each of the `overrides` that matches."""
+        return _overridden(self.training, self.overrides or {}, row.id)
+
+    def detection_of(self, row: DetectorRow) -> Detection:
+        """The section `detection` as it is for `row`: its recipe, if there is one, changed as `overrides` say."""
+        section = self.detection
+        if section is None or section.recipe is None:
+            return section  # type: ignore[return-value]
+        recipe = _overridden(section.recipe, section.overrides or {}, row.id)
+        return section.model_copy(update={"recipe": recipe})
+
+    def _check(self) -> None:
+        paper = read_paper()
+        self._rows = tuple(paper.rows if self.rows == "all" else map(Row.parse, self.rows))
+        self._detectors = ()
+        _check_data(self.data)
+        known = [row.id for row in self._rows]
+        models = [row.id for row in self.models]
+        for name in self.checkpoints or {}:
+            if name not in models:
+                raise UserError(f"checkpoints: '{name}' is none of the preset's models{nearest(name, models)}")
+        _check_patterns("overrides", self.overrides or {}, known)
+        if self.detection is None:
+            return
+        possible = {row.id: row for row in paper.detectors}
+        wanted = list(possible) if self.detection.rows == "all" else self.detection.rows
+        for name in wanted:
+            if name not in possible:
+                raise UserError(f"detection.rows: unknown row '{name}'{nearest(name, list(possible))}")
+            if (backbone := possible[name].backbone.id) not in known:
+                raise UserError(f"detection.rows: '{name}' starts from '{backbone}', which is none of the rows")
+        self._detectors = tuple(possible[name] for name in wanted)
+        if self.detection.overrides and self.detection.recipe is None:
+            raise UserError("the key 'detection.recipe' is missing, which 'detection.overrides' changes")
+        _check_patterns("detection.overrides", self.detection.overrides or {}, wanted)
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of presets, by which editors complete and check them."""
+    return Preset.model_json_schema() | {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+
+
+def _overridden(recipe: Any, overrides: dict[str, Any], row: str) -> Any:
+    for pattern, changes in overrides.items():
+        if fnmatchcase(row, pattern):
+            recipe = recipe.model_copy(update=changes.model_dump(exclude_none=True))
+    return recipe
+
+
+def _check_patterns(where: str, overrides: dict[str, Any], rows: Iterable[str]) -> None:
+    rows = list(rows)
+    for pattern in overrides:
+        if not any(fnmatchcase(row, pattern) for row in rows):
+            raise UserError(f"{where}: '{pattern}' matches no row{nearest(pattern, rows)}")
+
+
+def _check_data(data: Data) -> None:
+    if data.resize < data.image_size:
+        raise UserError(f"'data.resize': {data.resize} is smaller than 'data.image_size' ({data.image_size})")
+
+
+def _explain(error: ValidationError, model: type[Section]) -> str:
+    """The first mistake in words. A misspelt key is missing under its right name too: the misspelling is named."""
+    errors = error.errors(include_url=False)
+    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
+    location = [
+        part
+        for part in first["loc"]
+        if not (isinstance(part, str) and (part.endswith("]") or "[" in part or part in ("literal", "str", "list")))
+    ]
+    where = ".".join(map(str, location))
+    if first["type"] == "extra_forbidden":
+        return f"unknown key '{where}'{nearest(str(location[-1]), _keys(model, location[:-1]))}"
+    if first["type"] == "missing":
+        return f"the key '{where}' is missing"
+    value = repr(first["input"])
+    message = str(first["ctx"]["error"]) if "error" in first.get("ctx", {}) else f"{value[:60]}: {first['msg']}"
+    return f"'{where}': {message}"
+
+
+def _empty(values: Any) -> str | None:
+    """Where the first value that is none stands."""
+    parts = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
+    for key, value in parts:
+        if value is None:
+            return str(key)
+        if (within := _empty(value)) is not None:
+            return f"{key}.{within}"
+    return None
+
+
+def _keys(model: type[Section], location: list[Any]) -> list[str]:
+    """The keys that a place of a preset may have."""
+    for part in location:
+        field = model.model_fields.get(str(part))
+        found = [kind for kind in _sections(field.annotation)] if field else []
+        model = found[0] if found else model
+    return list(model.model_fields)
+
+
+def _sections(annotation: Any) -> Iterable[type[Section]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        yield annotation
+    for part in getattr(annotation, "__args__", ()):
+        yield from _sections(part)

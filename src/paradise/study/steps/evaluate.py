@@ -1,0 +1,58 @@
+"""evaluate: accuracy of both forms of a run."""
+
+from pathlib import Path
+from typing import Any
+
+from paradise.study.preset import Preset
+from paradise.study.records import Evaluated
+from paradise.study.rows import Row
+from paradise.study.steps import Step, Wildcards, image_modules, manifest, network_modules, run_of, weights_of
+from paradise.study.steps.fuse import runs
+from paradise.study.terminal.options import Gpus, RunFolder, Threads, reserve
+
+
+def entries(row: Row, dataset: str, loader: str) -> list[str]:
+    """The modules that decide the accuracy of `row` on these images."""
+    return ["paradise.study.evaluate", *network_modules(row), *image_modules(dataset, loader)]
+
+
+def _entries(preset: Preset, wildcards: Wildcards) -> list[str]:
+    return entries(run_of(wildcards).row, preset.data.dataset, preset.data.loader)
+
+
+def _inputs(preset: Preset, wildcards: Wildcards) -> dict[str, Path]:
+    folder = run_of(wildcards).folder(preset.results)
+    return manifest(preset) | {name: folder / name for name in ("weights.safetensors", "fused.safetensors")}
+
+
+def _waits_for(preset: Preset, wildcards: Wildcards) -> list[Path]:
+    folder = run_of(wildcards).folder(preset.results)
+    return [folder / "run.json", folder / "fused.json"]
+
+
+def _settings(preset: Preset, wildcards: Wildcards) -> dict[str, Any]:
+    return {"data": preset.data.evaluated()}
+
+
+STEP = Step(
+    name="evaluate",
+    about="accuracy of both forms",
+    schema=Evaluated,
+    record="{results}/{row}/{run}/evaluation.json",
+    outputs=("{results}/{row}/{run}/metrics.json", "{results}/{row}/{run}/predictions.csv"),
+    jobs=runs,
+    entries=_entries,
+    inputs=_inputs,
+    waits_for=_waits_for,
+    settings=_settings,
+    packages=("torch", "nvidia-dali-cuda130"),
+    in_git=("metrics.json",),
+)
+
+
+def command(folder: RunFolder, threads: Threads = 1, gpus: Gpus = None) -> None:
+    """Evaluate the trained and the fused form in a folder: evaluation.json, metrics.json, predictions.csv."""
+    reserve(gpus)
+    from paradise.study.evaluate import evaluate
+
+    evaluate(folder, threads, gpus)

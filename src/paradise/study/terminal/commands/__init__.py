@@ -1,0 +1,1 @@
+"""Commands that are no step: one module each, which exports its `command`."""

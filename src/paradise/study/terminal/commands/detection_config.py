@@ -1,0 +1,31 @@
+"""detection config: a row's configuration as a file for mmdetection's own tools."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from paradise.errors import UserError, nearest
+from paradise.study.preset import Preset
+from paradise.study.rows import DetectorRow
+from paradise.study.terminal.options import DIGITS, PresetPath, detection_of, require_mmdetection
+
+
+def command(
+    row: Annotated[str, typer.Argument(help="A row, such as retinanet-pd_b_resnet50.")],
+    preset: PresetPath = DIGITS,
+    output: Annotated[Path | None, typer.Option(help="The Python file to write; ROW.py by default.")] = None,
+) -> None:
+    """Write a row's configuration, by which mmdetection's own tools train it as the preset says."""
+    study = Preset.load(preset)
+    detection_of(study)
+    known = [detector.id for detector in study.detectors]
+    if row not in known:
+        raise UserError(f"{preset} has no detector '{row}'{nearest(row, known)}")
+    require_mmdetection()
+    from paradise.study.detection.config import write_config
+
+    path = output or Path(f"{row}.py")
+    write_config(DetectorRow.parse(row), study, path)
+    print(path, file=sys.stderr)

@@ -1,0 +1,207 @@
+"""What Snakemake shows while it works: which row of how many, what its job says, time left, and what has been measured.
+
+A logger plugin of Snakemake. On a terminal a display that is drawn anew, elsewhere plain lines. The jobs write into
+their log files alone; what they say is read from there, wherever they run.
+"""
+
+import json
+import logging
+import os
+import re
+import statistics
+import threading
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+from snakemake_interface_logger_plugins.base import LogHandlerBase
+from snakemake_interface_logger_plugins.common import LogEvent
+
+from paradise.study.terminal.progress import duration
+
+LOOK_EVERY = 0.5  # seconds
+LEFT = re.compile(r"(?:(\d+) h )?(\d+) (s|min) left$")
+# Of Snakemake's own events: what the display says in other words, or not at all.
+REPLACED = {LogEvent.JOB_STARTED, LogEvent.PROGRESS, LogEvent.SHELLCMD, LogEvent.RUN_INFO, LogEvent.RESOURCES_INFO}
+ACCURACIES = {"top1": "top-1", "ap": "AP"}
+
+
+@dataclass
+class Job:
+    rule: str
+    title: str
+    log: Path | None
+    outputs: list[str]
+    read: int  # bytes of the log
+    file: int = 0  # the log's inode: Snakemake may begin a new one
+    begun: float = field(default_factory=time.monotonic)
+    last: str = ""
+
+    def said(self) -> list[str]:
+        """The lines that the job has written since this was last called."""
+        try:
+            with self.log.open("rb") as file:
+                status = os.fstat(file.fileno())
+                if status.st_ino != self.file or status.st_size < self.read:
+                    self.read, self.file = 0, status.st_ino
+                file.seek(self.read)
+                new = file.read()
+        except (OSError, AttributeError):
+            return []
+        whole = new[: new.rfind(b"\n") + 1]
+        self.read += len(whole)
+        lines = whole.decode(errors="replace").splitlines()
+        self.last = next((line for line in reversed(lines) if line), self.last)
+        return lines
+
+    def seconds(self) -> float | None:
+        """How long the job will have taken, by what it says itself."""
+        if not (left := LEFT.search(self.last)):
+            return None
+        hours, number, unit = left.groups()
+        return time.monotonic() - self.begun + 3600 * int(hours or 0) + int(number) * (60 if unit == "min" else 1)
+
+
+class LogHandler(LogHandlerBase):
+    """Shows the events of one Snakemake."""
+
+    writes_to_stream = True
+    writes_to_file = False
+    has_filter = False
+    has_formatter = False
+    needs_rulegraph = False
+
+    def __post_init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+        self.running: dict[int, Job] = {}
+        self.wanted, self.started, self.done = Counter(), Counter(), Counter()  # jobs by rule
+        self.took: dict[str, list[float]] = defaultdict(list)  # seconds, by rule
+        self.measured: dict[str, str] = {}
+        self.live: Live | None = None
+        self.lock_display = threading.Lock()
+        self.ended = threading.Event()
+        self.watcher = threading.Thread(target=self._watch, daemon=True)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        event = getattr(record, "event", None)
+        with self.lock_display:
+            if self.common_settings.dryrun:
+                self._say(self.format(record))
+            elif event == LogEvent.RUN_INFO:
+                self._begin(record.stats)
+            elif event == LogEvent.JOB_INFO:
+                self._start(record)
+            elif event == LogEvent.JOB_FINISHED:
+                self._finish(record.job_id)
+            elif event not in REPLACED and (record.levelno >= logging.WARNING or not self.wanted):
+                self._say(self.format(record))
+            if self.live:
+                self.live.update(self._picture(), refresh=True)
+
+    def close(self) -> None:
+        self.ended.set()
+        if self.watcher.is_alive():
+            self.watcher.join()
+        if self.live:
+            self.live.stop()
+        super().close()
+
+    def _begin(self, stats: dict) -> None:
+        self.wanted = Counter({rule: count for rule, count in stats.items() if rule != "total"})
+        self._say(f"{self.wanted.total()} jobs: {', '.join(f'{n} {rule}' for rule, n in self.wanted.items())}")
+        if self.console.is_terminal:
+            self.live = Live(self._picture(), console=self.console, transient=True, auto_refresh=False)
+            self.live.start()
+        self.watcher.start()
+
+    def _start(self, record: logging.LogRecord) -> None:
+        rule = record.rule_name
+        self.started[rule] += 1
+        log = Path(record.log[0]) if record.log else None
+        of = f" ({self.started[rule]} of {self.wanted[rule]})" if self.wanted[rule] > 1 else ""
+        title = f"{record.rule_msg or rule}{of}"
+        # Where a job goes on in its log, what it said before is no news.
+        known = log.stat() if log and log.exists() and rule.startswith("train") else None
+        if known and known.st_mtime >= record.created:
+            known = None  # written by this job already
+        read, file = (known.st_size, known.st_ino) if known else (0, 0)
+        self.running[record.jobid] = Job(rule, title, log, list(record.output), read, file)
+        if not self.live or log is None:
+            self._say(title)
+
+    def _finish(self, number: int) -> None:
+        if (job := self.running.pop(number, None)) is None:
+            return
+        self._show(job)
+        self.done[job.rule] += 1
+        self.took[job.rule].append(time.monotonic() - job.begun)
+        if job.log is None:
+            return
+        result = self._result(job)
+        said = f"{job.title}: done in {duration(self.took[job.rule][-1])}{f', {result}' if result else ''}"
+        self._say(f"{said}; {self.done.total()} of {self.wanted.total()} jobs{self._left()}")
+
+    def _result(self, job: Job) -> str | None:
+        """What an evaluation measured of the fused form, in words."""
+        path = next((Path(output) for output in job.outputs if output.endswith("/metrics.json")), None)
+        try:
+            fused = json.loads(path.read_text())["fused"]
+            key = next(key for key in ACCURACIES if key in fused)
+        except (AttributeError, OSError, ValueError, LookupError, StopIteration):
+            return None
+        self.measured["/".join(path.parts[-3:-1])] = value = f"{ACCURACIES[key]} {fused[key]:.2f} %"
+        return f"{value} fused"
+
+    def _left(self) -> str:
+        """Of all jobs that are left: what jobs of the same rule have taken, on as many at a time as there are now."""
+        expected = {rule: statistics.fmean(seconds) for rule, seconds in self.took.items()}
+        for job in self.running.values():
+            if job.rule not in expected and (seconds := job.seconds()):
+                expected[job.rule] = seconds
+        now = time.monotonic()
+        spent = sum(min(now - job.begun, expected.get(job.rule, 0)) for job in self.running.values())
+        left = sum(expected.get(rule, 0) * (count - self.done[rule]) for rule, count in self.wanted.items()) - spent
+        seconds = left / max(len(self.running), 1)
+        return f", about {duration(seconds)} left" if seconds >= 1 else ""
+
+    def _watch(self) -> None:
+        while not self.ended.wait(LOOK_EVERY):
+            with self.lock_display:
+                for job in self.running.values():
+                    self._show(job)
+                if self.live:
+                    self.live.update(self._picture(), refresh=True)
+
+    def _show(self, job: Job) -> None:
+        """What the job has said: as its last line in the display, or all of it as lines."""
+        lines = job.said()
+        if not self.live:
+            for line in lines:
+                self._say(line)
+
+    def _say(self, text: str) -> None:
+        if text:
+            self.console.print(text)
+
+    def _picture(self) -> Group:
+        total, done = self.wanted.total(), self.done.total()
+        width = 30
+        filled = round(width * done / max(total, 1))
+        parts = [Text(f"{'━' * filled}{'╌' * (width - filled)} {done} of {total} jobs{self._left()}", "bold")]
+        jobs = Table.grid(padding=(0, 2))
+        for job in self.running.values():
+            jobs.add_row(Text(job.title), Text(job.last.partition(": ")[2] or job.last, "dim"))
+        parts.append(jobs)
+        if self.measured:
+            columns = max(self.console.width // 52, 1)
+            grid = Table.grid(padding=(0, 1))
+            cells = [Text(f"{row}  {value}", overflow="ellipsis") for row, value in self.measured.items()]
+            for first in range(0, len(cells), columns):
+                grid.add_row(*cells[first : first + columns])
+            parts += [Text("measured so far, fused:", "bold"), grid]
+        return Group(*parts)

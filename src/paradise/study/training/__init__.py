@@ -1,0 +1,1 @@
+"""Training of a row: the loop, its processes, schedule and optimizer, and the state that a run goes on from."""

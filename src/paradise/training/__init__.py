@@ -1,1 +1,0 @@
-SAVE_MINUTES = 10.0  # between saved states

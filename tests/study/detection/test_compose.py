@@ -1,0 +1,98 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from paradise.errors import UserError
+from paradise.study.data.sets.digits import read_digits
+from paradise.study.detection.compose import INK, SIDE, compose, scaled, write_digits
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("digits")
+    return folder, write_digits(folder, {"train": 24, "val": 16})
+
+
+def annotations(folder, split: str) -> dict:
+    return json.loads((folder / "annotations" / f"instances_{split}.json").read_text())
+
+
+def test_every_size_is_there_and_every_number_is_counted(written):
+    folder, counted = written
+    for split, images in (("train", 24), ("val", 16)):
+        content = annotations(folder, split)
+        areas = [annotation["area"] for annotation in content["annotations"]]
+        assert len(content["images"]) == len(list((folder / split).glob("*.png"))) == counted[split]["images"] == images
+        sizes = (
+            sum(area < 32**2 for area in areas),
+            sum(32**2 <= area < 96**2 for area in areas),
+            sum(area >= 96**2 for area in areas),
+        )
+        assert min(sizes) > 0
+        assert sizes == tuple(counted[split][size] for size in ("small", "medium", "large"))
+
+
+def test_annotations_are_cocos(written):
+    from pycocotools.coco import COCO
+
+    folder, _ = written
+    truth = COCO(folder / "annotations" / "instances_val.json")
+    assert [category["name"] for category in truth.loadCats(truth.getCatIds())] == list("0123456789")
+    for annotation in truth.loadAnns(truth.getAnnIds()):
+        left, top, width, height = annotation["bbox"]
+        assert min(left, top) >= 0 and max(left + width, top + height) <= SIDE
+        assert annotation["area"] == width * height
+
+
+def test_a_box_is_that_of_the_ink():
+    """By an independent way: what differs from the ground that was there before the digit."""
+    digits = read_digits()["val"]
+    for index in range(20):
+        ink = scaled(digits[index][2], 60)
+        rows, columns = np.nonzero(ink >= INK)
+        assert (rows.min(), columns.min(), rows.max() + 1, columns.max() + 1) == (0, 0, *ink.shape)
+        assert abs(ink.shape[0] - 60) <= 10
+
+
+def test_digits_are_apart_and_brighter_than_their_ground():
+    digits = read_digits()["val"]
+    for index in range(20):
+        pixels, objects = compose(digits, np.random.default_rng([1, index]))
+        taken = np.zeros_like(pixels, dtype=int)
+        for _, (left, top, width, height) in objects:
+            taken[top : top + height, left : left + width] += 1
+            assert pixels[top : top + height, left : left + width].max() > 170
+        assert taken.max() <= 1
+        assert pixels[taken == 0].max() <= 160
+
+
+def test_the_same_images_whatever_their_number(written, tmp_path):
+    folder, _ = written
+    write_digits(tmp_path, {"train": 30, "val": 16})
+    for path in sorted((folder / "train").iterdir()):
+        assert path.read_bytes() == (tmp_path / "train" / path.name).read_bytes()
+    write_digits(tmp_path, {"train": 24, "val": 16})
+    assert len(list((tmp_path / "train").iterdir())) == 24
+    assert annotations(tmp_path, "train") == annotations(folder, "train")
+
+
+def test_no_digit_is_in_both_splits():
+    digits = read_digits()
+    names = {split: {name for name, _, _ in images} for split, images in digits.items()}
+    assert not names["train"] & names["val"]
+
+
+def test_other_files_are_left_alone(tmp_path):
+    (tmp_path / "train").mkdir()
+    Image.new("L", (4, 4)).save(tmp_path / "train" / "holiday.png")
+    with pytest.raises(UserError, match=r"^.* holds other files, such as .*holiday\.png; choose another folder"):
+        write_digits(tmp_path, {"train": 5, "val": 5})
+    assert [path.name for path in tmp_path.rglob("*.png")] == ["holiday.png"]
+
+
+def test_too_few_images_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"^1 images of train are too few for digits of every size; compose more$"):
+        write_digits(tmp_path, {"train": 1, "val": 5})
+    assert not (tmp_path / "annotations").exists()

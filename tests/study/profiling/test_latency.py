@@ -1,0 +1,51 @@
+import json
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from paradise.study.profiling.latency import time_rounds, write_latency
+
+
+class Sleep(nn.Module):
+    def __init__(self, seconds: float):
+        super().__init__()
+        self.seconds, self.calls = seconds, 0
+
+    def forward(self, x):
+        self.calls += 1
+        time.sleep(self.seconds)
+        return x
+
+
+def test_times_are_each_models_own_and_warm_up_is_not_kept():
+    models = {"slow": Sleep(0.02), "fast": Sleep(0.001)}
+    times = time_rounds(models, torch.zeros(1), rounds=4)
+    assert [len(values) for values in times.values()] == [4, 4]
+    assert models["slow"].calls == models["fast"].calls == 9
+    assert min(times["slow"]) >= 20
+    assert min(times["fast"]) < 20
+
+
+def test_every_round_has_an_order_of_its_own():
+    order = []
+    models = {name: nn.Identity() for name in "abcdef"}
+    for name, model in models.items():
+        model.register_forward_hook(lambda *_, name=name: order.append(name))
+    time_rounds(models, torch.zeros(1), rounds=5)
+    rounds = ["".join(order[i : i + 6]) for i in range(0, len(order), 6)]
+    assert all(sorted(round) == list(models) for round in rounds)
+    assert len(set(rounds)) > 5
+
+
+def test_the_record(tmp_path):
+    write_latency(["pd_a_resnet18", "pd_b_resnet18"], rounds=3, threads=1, output=tmp_path / "latency.json")
+    record = json.loads((tmp_path / "latency.json").read_text())
+    assert list(record["rows"]) == ["pd_a_resnet18", "pd_b_resnet18"]
+    assert (record["rounds"], record["machine"]["threads"]) == (3, 1)
+    for row in record["rows"].values():
+        assert row["quartiles_ms"][0] <= row["median_ms"] <= row["quartiles_ms"][1]
+    # Both are ratios to a ResNet18 that is timed with them and not recorded.
+    summed, gated = record["rows"].values()
+    assert gated["ratio"] / summed["ratio"] == pytest.approx(gated["median_ms"] / summed["median_ms"], rel=1e-12)

@@ -1,0 +1,153 @@
+"""What a user sees while Snakemake works: with a real Snakemake, piped and on a terminal."""
+
+import logging
+import os
+import pty
+import re
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from conftest import REPOSITORY, run
+
+from paradise.study.terminal.display import Job, LogHandler
+
+SNAKEFILE = """
+rule all:
+    message: "All is done"
+    input: expand("{row}/metrics.json", row=["a", "b", "c"]),
+
+rule train:
+    message: "Training {wildcards.row}"
+    output: "{row}/weights",
+    log: "logs/train-{row}.log",
+    shell:
+        "for i in 1 2 3; do echo {wildcards.row}: $i/3 of the work, $((3 - i)) s left; sleep 0.7; done >> {log};"
+        " echo '{wildcards.row}: ends' >> {log}; FAIL; touch {output}"
+
+rule evaluate:
+    message: "Evaluating {wildcards.row}"
+    input: "{row}/weights",
+    output: "{row}/metrics.json",
+    log: "logs/evaluate-{row}.log",
+    shell: "echo '{{\\"fused\\": {{\\"top1\\": 97.5}}}}' > {output} 2> {log}"
+"""
+
+
+def snakemake(folder: Path, fail: str = "true") -> list[str]:
+    (folder / "Snakefile").write_text(SNAKEFILE.replace("FAIL", fail))
+    where = "--directory", str(folder), "--snakefile", str(folder / "Snakefile")
+    return [sys.executable, "-m", "snakemake", "--cores", "1", "--logger", "paradise", "--show-failed-logs", *where]
+
+
+def on_a_terminal(command: list[str]) -> str:
+    """What `command` writes to a terminal of 120 columns, as it writes it."""
+    seen = bytearray()
+
+    def read(descriptor: int) -> bytes:
+        data = os.read(descriptor, 1024)
+        seen.extend(data)
+        return data
+
+    os.environ.update(COLUMNS="120", LINES="40", TERM="xterm")
+    pty.spawn(command, read)
+    return seen.decode(errors="replace")
+
+
+@pytest.fixture
+def piped(tmp_path):
+    return lambda *arguments, **options: (
+        run(*snakemake(tmp_path, **options), *arguments, cwd=REPOSITORY, check=False).stdout
+    )
+
+
+def test_piped_it_says_in_plain_lines_which_row_of_how_many_and_the_time_left(piped):
+    text = piped()
+    assert "\x1b" not in text
+    assert re.search(r"^7 jobs: .*3 train", text, re.M)
+    assert re.search(r"^Training \w \(1 of 3\)$", text, re.M)
+    assert re.search(r"^Training \w \(3 of 3\): done in \d s; \d of 7 jobs", text, re.M)
+    assert re.search(r"^Training \w \(2 of 3\): done in .* jobs, about \d+ s left$", text, re.M)
+    assert text.count("1/3 of the work, 2 s left") == 3
+    assert len(re.findall(r"^\w: ends$", text, re.M)) == 3, "what a job says last is shown as well"
+    assert re.search(r"^Evaluating \w \(1 of 3\): done in \d s, top-1 97.50 % fused;", text, re.M)
+    assert text.rstrip().endswith("All is done")
+
+
+def test_what_was_done_is_not_done_again_and_is_said(piped):
+    piped()
+    assert "Nothing to be done" in piped()
+
+
+def test_a_dry_run_says_what_snakemake_says(piped):
+    text = piped("-n")
+    assert "Job stats:" in text
+    assert "This was a dry-run" in text
+
+
+def test_a_job_that_fails_is_shown_with_its_log(piped):
+    text = piped(fail="exit 3")
+    assert "Error in rule train" in text
+    assert ": ends" in text
+    assert "Exiting because a job execution failed" in text
+
+
+def test_on_a_terminal_a_display_shows_jobs_and_what_was_measured(tmp_path):
+    text = on_a_terminal(snakemake(tmp_path))
+    assert "of 7 jobs" in text
+    assert "2/3 of the work, 1 s left" in text
+    assert "measured so far, fused:" in text
+    assert re.search(r"\w  top-1 97.50 %", text)
+    assert "All is done" in text
+
+
+def test_a_log_is_read_on_from_where_it_was(tmp_path):
+    log = tmp_path / "log"
+    log.write_text("old\n")
+    job = Job("train", "Training", log, [], read=4, file=log.stat().st_ino)
+    assert job.said() == []
+    with log.open("a") as file:
+        file.write("resnet18: 5/10, 12 min left\nhalf a li")
+    assert job.said() == ["resnet18: 5/10, 12 min left"]
+    assert 719 < job.seconds() < 722
+    with log.open("a") as file:
+        file.write("ne, 1 h 05 min left\n")
+    assert job.said() == ["half a line, 1 h 05 min left"]
+    assert 3899 < job.seconds() < 3902
+
+
+def test_a_log_that_was_begun_anew_is_read_from_its_beginning(tmp_path):
+    log = tmp_path / "log"
+    log.write_text("a line of the run before\n")
+    job = Job("train", "Training", log, [], read=25, file=log.stat().st_ino)
+    log.rename(tmp_path / "old")
+    log.write_text("a line of this run, which is longer than that\n")
+    assert job.said() == ["a line of this run, which is longer than that"]
+    log.write_text("short\n")
+    assert job.said() == ["short"]
+
+
+def test_time_left_is_what_jobs_of_the_rule_took_over_those_at_work():
+    handler = LogHandler(SimpleNamespace(dryrun=False), None)
+    handler.wanted.update(train=10, evaluate=10)
+    handler.done.update(train=4, evaluate=2)
+    handler.took |= {"train": [50, 70, 60, 60], "evaluate": [5, 5]}
+    for number in range(2):
+        handler.running[number] = Job("train", "", None, [], 0, begun=time.monotonic() - 20)
+    # 6 trainings, of which 40 s are done, and 8 evaluations, two at a time.
+    assert handler._left() == ", about 3 min left"
+    handler.took.clear()
+    assert handler._left() == "", "nothing is known yet"
+    handler.running[0].last = "resnet18: 1/9, 80 s left"
+    assert handler._left() == ", about 5 min left"
+
+
+def test_messages_of_another_kind_are_shown(capsys):
+    handler = LogHandler(SimpleNamespace(dryrun=False), None)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.wanted.update(train=1)
+    for level, text in ((logging.INFO, "Select jobs to execute..."), (logging.WARNING, "Beware")):
+        handler.emit(logging.LogRecord("snakemake", level, "", 0, text, (), None))
+    assert capsys.readouterr().err == "Beware\n"

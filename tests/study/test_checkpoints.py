@@ -1,0 +1,169 @@
+"""Checkpoints as the authors and torchvision publish them, written here with the keys of the method's section 6."""
+
+import json
+import os
+import pickle
+from collections import OrderedDict
+
+import pytest
+import torch
+from conftest import make_preset, scramble
+
+from paradise.study.checkpoints import import_checkpoint
+from paradise.errors import UserError
+from paradise.study.evaluate import evaluate
+from paradise.study.files import sha256
+from paradise.models import create_model
+from paradise.study.runs import trained_model, write_fused
+
+THEIRS = (
+    (".standard1.conv", ".ori_conv"),
+    (".standard1.bn", ".ori_bn"),
+    (".standard2.conv", ".new_conv"),
+    (".standard2.bn", ".new_bn"),
+    (".skeleton.vertical.conv", ".ac_convbn.ver_conv"),
+    (".skeleton.vertical.bn", ".ac_convbn.ver_bn"),
+    (".skeleton.horizontal.conv", ".ac_convbn.hor_conv"),
+    (".skeleton.horizontal.bn", ".ac_convbn.hor_bn"),
+    (".group.conv", ".group_conv"),
+    (".group.bn", ".group_bn"),
+    (".gate.reduce", ".fc.0"),
+    (".gate.expand", ".fc.2"),
+)
+
+
+def theirs(state: dict) -> dict:
+    """Half precision but for the BatchNorms, each key with `module.` and the authors' names."""
+    translated = OrderedDict()
+    for key, value in state.items():
+        name = key
+        for ours, their in THEIRS:
+            name = name.replace(ours, their)
+        translated[f"module.{name}"] = value if "bn" in key or not value.is_floating_point() else value.half()
+    return translated
+
+
+@pytest.fixture
+def model() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return scramble(create_model("pd_b_resnet18", 10)).eval()
+
+
+@pytest.fixture
+def file(tmp_path, model):
+    checkpoint = {
+        "epoch": 100, "arch": "resnet18", "state_dict": theirs(model.state_dict()),
+        "best_prec1": torch.tensor(72.09), "optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]},
+    }  # fmt: skip
+    torch.save(checkpoint, tmp_path / "theirs.pth.tar")
+    return tmp_path / "theirs.pth.tar"
+
+
+def test_the_authors_network_comes_out_the_same(file, model, digits, tmp_path):
+    import_checkpoint(file, "pd_b_resnet18", make_preset(digits), "test", tmp_path / "imported")
+    halved = {
+        key: value.half().float() if value.is_floating_point() and "bn" not in key else value
+        for key, value in model.state_dict().items()
+    }
+    model.load_state_dict(halved)
+    x = torch.randn(3, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(trained_model(tmp_path / "imported")(x), model(x))
+    run = json.loads((tmp_path / "imported" / "run.json").read_text())
+    assert run["source"] == "authors' checkpoint"
+    assert run["checkpoint"]["sha256"] == sha256(file)
+    assert run["checkpoint"]["best_prec1"] == pytest.approx(72.09)
+
+
+def test_it_is_fused_and_evaluated_like_a_run(file, digits, tmp_path):
+    import_checkpoint(file, "pd_b_resnet18", make_preset(digits), "test", tmp_path / "imported")
+    write_fused(tmp_path / "imported")
+    evaluate(tmp_path / "imported", 1)
+    evaluation = json.loads((tmp_path / "imported" / "evaluation.json").read_text())
+    assert evaluation["images"] == 80
+    assert evaluation["logits"]["relative"] < 1e-4
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_torchvisions_weights_are_taken_as_they_are(name, digits, tmp_path):
+    """Those of the first releases count no batches."""
+    model = scramble(create_model(name, 10)).eval()
+    state = {key: value for key, value in model.state_dict().items() if "num_batches" not in key}
+    torch.save(state, tmp_path / "resnet.pth")
+    import_checkpoint(tmp_path / "resnet.pth", name, make_preset(digits), "test", tmp_path / "imported")
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(trained_model(tmp_path / "imported")(x), model(x))
+
+
+def test_weights_for_other_classes_than_the_data_are_not_evaluated(digits, tmp_path):
+    torch.save(create_model("resnet18", 1000).state_dict(), tmp_path / "resnet.pth")
+    import_checkpoint(tmp_path / "resnet.pth", "resnet18", make_preset(digits), "test", tmp_path / "imported")
+    write_fused(tmp_path / "imported")
+    with pytest.raises(UserError, match=r"has weights for 1000 classes, .* images of 10"):
+        evaluate(tmp_path / "imported", 1)
+
+
+class Runs:
+    def __reduce__(self):
+        return os.system, ("touch executed",)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"state_dict": {}, "arch": Runs()}, r"is refused: it wants to call (posix|os)\.system; only tensors"),
+        ([1, 2], "is no checkpoint: it holds no dict of weights"),
+        ({"state_dict": [1]}, "is no checkpoint: it holds no dict of weights"),
+        ({"epoch": 3}, r"holds no weights of a ResNet \(no 'fc.weight'\)"),
+        ({"fc.weight": torch.zeros(10, 512)}, r"is of another model: it lacks bn1\.bias, .* more keys"),
+    ],
+)
+def test_what_is_no_checkpoint_is_refused(content, message, digits, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save(content, tmp_path / "bad.pth")
+    with pytest.raises(UserError, match=message):
+        import_checkpoint(tmp_path / "bad.pth", "resnet18", make_preset(digits), "test", tmp_path / "imported")
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.pth"]
+
+
+def test_a_bare_pickle_is_not_opened(digits, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.pth.tar").write_bytes(pickle.dumps(Runs()))
+    with pytest.raises(UserError, match=r"is refused|is damaged"):
+        import_checkpoint(tmp_path / "bad.pth.tar", "resnet18", make_preset(digits), "test", tmp_path / "imported")
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.pth.tar"]
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"hello"])
+def test_a_damaged_file_is_refused(file, damage, digits, tmp_path):
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(UserError, match=r"is damaged or no checkpoint|is refused"):
+        import_checkpoint(file, "pd_b_resnet18", make_preset(digits), "test", tmp_path / "imported")
+    assert not (tmp_path / "imported").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.pop("module.layer1.0.conv1.ori_conv.weight"), r"it lacks layer1\.0\.conv1\.standard1"),
+        (lambda state: state.update({"module.extra": torch.zeros(1)}), "it has extra"),
+        (
+            lambda state: state.update({"module.conv1.weight": torch.zeros(64, 3, 3, 3)}),
+            r"other shapes of conv1\.weight",
+        ),
+        (lambda state: state.update({"module.bn1.weight": 3}), "holds no weights"),
+    ],
+)
+def test_keys_that_do_not_fit_are_listed_and_nothing_is_written(file, change, message, digits, tmp_path):
+    checkpoint = torch.load(file, weights_only=True)
+    change(checkpoint["state_dict"])
+    torch.save(checkpoint, file)
+    with pytest.raises(UserError, match=message):
+        import_checkpoint(file, "pd_b_resnet18", make_preset(digits), "test", tmp_path / "imported")
+    assert not (tmp_path / "imported").exists()
+
+
+def test_a_missing_file_is_named(digits, tmp_path):
+    with pytest.raises(UserError, match=r"no checkpoint at .*gone\.pth"):
+        import_checkpoint(tmp_path / "gone.pth", "resnet18", make_preset(digits), "test", tmp_path)

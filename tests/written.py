@@ -1,0 +1,344 @@
+"""A study on disk without a training: valid, sealed records of every step, as the steps and the schemas say.
+
+All of it is written below the current folder, where a preset has its `results/` and looks for the paper's tables: a
+test goes to a folder of its own first, by `monkeypatch.chdir(tmp_path)`. It takes about a millisecond a file.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from paradise.study.hashes import sha256
+from paradise.study.preset import Preset
+from paradise.study.records import (
+    Complexity,
+    DetectorProfiles,
+    Evaluated,
+    EvaluatedDetector,
+    EvidenceRecord,
+    Fused,
+    Imported,
+    Latencies,
+    Prepared,
+    PreparedDetection,
+    Trained,
+    TrainedDetector,
+    write_record,
+)
+from paradise.study.rows import Row, Run
+from paradise.study.stale import Survey
+from paradise.study.steps import Job, all_steps, run_of
+
+REPOSITORY = Path(__file__).parent.parent
+CLASSES = 10
+IMAGES = 360  # that were held out
+Right = Callable[[Run], Sequence[bool]]  # on which of them the networks of a run are right
+COMMIT = "0123456789" * 4
+TIME = "2026-01-02T03:04:05+00:00"
+MACHINE = dict(system="Linux", processor="Example CPU", cores=2, threads=1, instructions="AVX2", device="cpu", gpu=None)
+DIFFERENCE = {"largest": 10.0, "difference": 1e-5, "relative": 1e-6}
+
+
+def some_right(run: Run) -> list[bool]:
+    """Right on the first 300 images and some more, more or fewer for each row and seed."""
+    number = int(hashlib.sha256(str(run).encode()).hexdigest(), 16)
+    return [image < 300 + number % 60 for image in range(IMAGES)]
+
+
+def make_study(
+    rows: str | list[str] = "all",
+    seeds: Sequence[int] = (0,),
+    *,
+    name: str = "digits",
+    right: Right = some_right,
+    evidence: Mapping[str, dict[str, Any]] | None = None,
+    **sections: Any,
+) -> Preset:
+    """A study that is done but for its tables and report.
+
+    Args:
+        rows: The classification rows; all detectors come with "all" rows, and none with others.
+        seeds: The seeds.
+        name: The preset's.
+        right: On which validation images a run's networks are right, both forms alike.
+        evidence: What the pieces' records say, by their names; `some_evidence` has all. None by default.
+        sections: Other values of the preset: a section's keys one by one, None for a section that it has not.
+
+    Returns:
+        The preset; `config/NAME.yaml` has it.
+    """
+    preset = make_preset(rows, seeds, name=name, **sections)
+    evidence = evidence or {}
+    jobs = {path: job for job in Survey(preset).jobs.values() for path in (*job.outputs, *job.vouched.values())}
+    done: set[Path] = set()
+
+    def write(job: Job) -> None:
+        if job.record not in done:
+            done.add(job.record)
+            for path in job.needs:
+                if path in jobs:
+                    write(jobs[path])
+            write_job(job, right, evidence)
+
+    for job in jobs.values():
+        piece = job.wildcards.get("piece", "lottery" if job.step.name == "train_start" else None)
+        if not job.step.view and (piece is None or piece in evidence):
+            write(job)
+    return preset
+
+
+def make_preset(
+    rows: str | list[str] = "all", seeds: Sequence[int] = (0,), *, name: str = "digits", **sections: Any
+) -> Preset:
+    """The digits preset with other rows and seeds, in `config/NAME.yaml` below the current folder.
+
+    The paper's tables are linked to. Arguments as `make_study`'s.
+    """
+    values = yaml.safe_load((REPOSITORY / "config" / "digits.yaml").read_text())
+    values |= {"rows": rows, "seeds": list(seeds)}
+    if rows != "all":
+        del values["detection"]
+        matching = {key: of for key, of in values["overrides"].items() if any(fnmatchcase(row, key) for row in rows)}
+        values["overrides"] = matching
+    for key, value in sections.items():
+        values[key] = values.get(key, {}) | value if isinstance(value, dict) else value
+    values = {key: value for key, value in values.items() if value is not None}
+    if not Path("data/paper").exists():
+        Path("data").mkdir(exist_ok=True)
+        Path("data/paper").symlink_to(REPOSITORY / "data" / "paper")
+    path = Path("config", f"{name}.yaml")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    return Preset.load(path)
+
+
+def job_of(preset: Preset, step: str, **wildcards: str) -> Job:
+    """The job of a step: `job_of(preset, "train", row="resnet18", seed="0")`."""
+    return all_steps()[step].job(preset, **wildcards)
+
+
+def write_job(
+    job: Job, right: Right = some_right, evidence: Mapping[str, dict[str, Any]] | None = None, **changes: Any
+) -> None:
+    """Writes what a job leaves: its files, and its record, sealed. What it is made of must be there.
+
+    Args:
+        job: Of any step that measures.
+        right: See `make_study`.
+        evidence: See `make_study`.
+        changes: Keys of the record that have other values, such as `code` or `settings`.
+    """
+    for path in job.inputs.values():
+        if not path.exists():  # a checkpoint of others
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{path}\n")
+    for path in {*job.outputs[:-1], *job.vouched.values()}:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(_text(job, path, right))
+    record = {
+        "step": job.step.name,
+        "preset": job.preset.name,
+        "of": dict(job.wildcards),
+        "settings": job.settings,
+        "inputs": {name: sha256(path) for name, path in job.inputs.items()},
+        "outputs": {name: sha256(path) for name, path in job.vouched.items()},
+        "code": job.code,
+        "time": TIME,
+        "commit": COMMIT,
+        "versions": {"python": "3.11.0", "snakemake": "9.27.1"} | _versions(*job.step.packages),
+        "machine": MACHINE,
+    }
+    write_record(job.record, job.step.schema, record | _measured(job, right, evidence or {}) | changes)
+
+
+def change_record(job: Job, **changes: Any) -> None:
+    """Gives keys of a record that is there other values, and seals it anew."""
+    values = json.loads(job.record.read_text())
+    write_record(job.record, job.step.schema, {key: of for key, of in values.items() if key != "seal"} | changes)
+
+
+def other_code(job: Job, module: str) -> None:
+    """Makes a record one of other code in `module`, one of its own."""
+    assert module in job.code
+    change_record(job, code=job.code | {module: "0" * 12})
+
+
+def some_evidence(classes: Sequence[str] = ("zero", "one")) -> dict[str, dict[str, Any]]:
+    """What records of all evidence say, as small as it can be.
+
+    Args:
+        classes: The names of the data's classes: two.
+    """
+    import numpy as np
+
+    from paradise.study.evidence.measures.gradcam import pack
+
+    branches = ["standard1", "standard2", "skeleton", "group"]
+    likeness = np.eye(4).tolist()
+    shares = {"kernel_norms": [1] * 4, "histograms": [[0.5, 0.5]] * 4}
+    layers = {"layer1.0.conv1": {"kernel_similarity": likeness, "output_similarity": likeness} | shares}
+    weights = {"mean": [0.25] * 4, "std": [0.1] * 4, "by_class": [[0.25] * 4] * 2, "frozen_at": [0.25] * 4}
+    right = {"accuracy": 90.0, "accuracy_frozen": 80.0, "right_only_with_gate": 9, "right_only_frozen": 1}
+    gated = {"branches": branches, "layers": layers, "gate": {"layers": {"layer1.0.conv1": weights}} | right}
+    arrays = {row: np.ones((2, 4, 4), np.float16) for row in ("resnet18", "pd_a_resnet18")}
+    arrays["images"] = np.zeros((2, 32, 32, 3), np.uint8)
+    starts = ("random", "rest", "maximum", "magnitude", "fused")
+    run = {"accuracy": [40.0, 50.0], "fused_accuracy": 50.0}
+    perceptron = {"runs": {"0": run}, "params_training": 4000, "params_fused": 1000}
+    looks = {"stage": "layer2", "predicted": [0, 1], "share_above_half": 0.2, "likeness_to_plain": 0.9}
+    without = dict(zip(branches, (10.0, 80.0, 70.0, 60.0)))
+    return {
+        "lottery": {
+            "curves": {start: {"0": [50.0, 60.0 + i], "1": [51.0, 61.0]} for i, start in enumerate(starts)},
+            "images": IMAGES,
+        },
+        "perceptrons": {
+            "kinds": {kind: perceptron for kind in ("plain", "summed", "gated", "wide")},
+            "hidden": 64,
+            "branches": 4,
+            "images": IMAGES,
+        },
+        "diversity": {
+            "edges": [-1, 0, 1],
+            "classes": list(classes),
+            "rows": {"pd_a_resnet18": {"branches": branches, "layers": layers}, "pd_b_resnet18": gated},
+        },
+        "pruning": {"rows": {"pd_a_resnet18": {"whole": 90.0, "without": without}}, "images": IMAGES},
+        "gradcam": {
+            "rows": {row: looks for row in ("resnet18", "pd_a_resnet18")},
+            "labels": [0, 1],
+            "classes": list(classes),
+            "images": 200,
+            "arrays": pack(arrays),
+        },
+    }
+
+
+def _text(job: Job, path: Path, right: Right) -> str:
+    """What is in a file that comes with a job's record."""
+    schema = job.step.schema
+    if schema is Prepared:
+        return _write_images(path)
+    if path.name == "log.csv":
+        if schema is TrainedDetector:
+            return "iteration,learning_rate,loss\n" + "".join(f"{i},0.001,{3 / i}\n" for i in range(1, 61))
+        header = "epoch,learning_rate,train_loss,train_top1,val_top1,val_top5\n"
+        return header + "".join(f"{i},0.01,{1 / i},{100 - 50 / i},{99 - 60 / i},100.0\n" for i in (1, 2, 3))
+    if path.name == "metrics.json":
+        measured = _measured(job, right, {})
+        keys = ("top1", "top5") if schema is Evaluated else ("ap", "ap50")
+        return json.dumps({form: {key: measured[form][key] for key in keys} for form in ("fused", "trained")}) + "\n"
+    if path.name == "predictions.csv":
+        return _predictions(right(run_of(job.wildcards)))
+    return f"{path.name} of {job}\n"
+
+
+def _write_images(manifest: Path) -> str:
+    """Writes what stands for images, beside their manifest; returns its text."""
+    lines = ["split,path,label,sha256"]
+    for split, count in (("train", 4), ("val", IMAGES)):
+        for number in range(count):
+            label = number % CLASSES
+            image = manifest.parent / split / str(label) / f"{number:04d}.png"
+            image.parent.mkdir(parents=True, exist_ok=True)
+            image.write_text(f"{split} {number}")
+            lines.append(f"{split},{image.relative_to(manifest.parent)},{label},{sha256(image)}")
+    return "\n".join(lines) + "\n"
+
+
+def _predictions(right: Sequence[bool]) -> str:
+    """Each image's five best classes: its own the first where a network is right, else the second."""
+    orders = {True: (0, 1, 2, 3, 4), False: (1, 0, 2, 3, 4)}
+    best = {
+        (label, hit): ",".join(str((label + step) % CLASSES) for step in order)
+        for label in range(CLASSES)
+        for hit, order in orders.items()
+    }
+    ranks = ",".join(f"{form}_{rank}" for form in ("trained", "fused") for rank in range(1, 6))
+    lines = [f"image,label,{ranks}"]
+    for number, hit in enumerate(right):
+        label = number % CLASSES
+        guesses = best[label, bool(hit)]
+        lines.append(f"val/{label}/{number:04d}.png,{label},{guesses},{guesses}")
+    return "\n".join(lines) + "\n"
+
+
+def _measured(job: Job, right: Right, evidence: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """What a record says beside what all records say."""
+    preset, schema = job.preset, job.step.schema
+    data = {"data_folder": preset.data.folder, "data_source": preset.data.source}
+    if schema is Prepared:
+        return {"classes": CLASSES, "train": 4, "val": IMAGES}
+    if schema is PreparedDetection:
+        return {"splits": {split: {"images": 4, "objects": 9} for split in ("train", "val")}}
+    if schema is Trained:
+        return data | _trained(preset) | ({"start": job.wildcards["start"]} if "start" in job.wildcards else {})
+    if schema is Imported:
+        source = {"source": "authors' checkpoint", "checkpoint": {"file": "theirs.pth.tar"}}
+        return data | source | {"num_classes": CLASSES, "batch_size": 32, "precision": "float32"}
+    if schema is Fused:
+        return {}
+    if schema is Evaluated:
+        hits = right(run_of(job.wildcards))
+        top1, images = sum(map(bool, hits)), len(hits)
+        accuracy = {"top1_hits": top1, "top5_hits": images, "top1": 100 * top1 / images, "top5": 100.0}
+        return {"images": images, "trained": accuracy, "fused": accuracy, "logits": DIFFERENCE}
+    if schema is TrainedDetector:
+        run = run_of(job.wildcards, "detector")
+        assert not isinstance(run.row, Row)
+        trained = {"iterations": 60, "processes": 1, "precision": "float32", "accepted_changes": [], "seconds": 60.0}
+        return data | trained | {"backbone": {"row": run.row.backbone.id, "seed": run.seed}}
+    if schema is EvaluatedDetector:
+        precision = {"ap": 4.0, "ap50": 9.0, "ap75": 3.0, "ap_s": None, "ap_m": 5.0, "ap_l": 12.0}
+        found = {"detections": {"trained": 50, "fused": 50}, "heads": DIFFERENCE}
+        return {"images": 100, "trained": precision, "fused": precision} | found
+    if schema is EvidenceRecord:
+        return {"piece": job.wildcards["piece"], "evidence": evidence[job.wildcards["piece"]]}
+    return _profile(preset, schema)
+
+
+def _trained(preset: Preset) -> dict[str, Any]:
+    return {
+        "num_classes": CLASSES,
+        "images": {"train": 4, "val": IMAGES},
+        "precision": "float32",
+        "batch": {"size": 32, "processes": 1, "passes": 1, "images": 32},
+        "sessions": 1,
+        "accepted_changes": [],
+        "best": {"epoch": 2, "val_top1": 99.0, "val_top5": 100.0},
+        "seconds": 60.0,
+        "seconds_waiting_for_data": 1.0,
+        "seconds_saving": 0.5,
+        "weights_stay": bool(preset.weights_stay),
+    }
+
+
+def _profile(preset: Preset, schema: type) -> dict[str, Any]:
+    """What was counted or timed: of every row the same."""
+    counts = {"params": 11_689_512, "flops": 1_822_176_768, "macs": 1_814_073_344}
+    if schema is Complexity:
+        return {"rows": {row.id: counts | {"deploy_params": 11_684_712} for row in preset.models}}
+    if schema is Latencies:
+        timing = {"median_ms": 20.04, "quartiles_ms": [19.0, 21.0], "ratio": 1.25}
+        return {"rounds": preset.latency.rounds, "rows": {row.id: timing for row in preset.models}}
+    assert schema is DetectorProfiles and preset.detection is not None, f"what does a {schema.__name__} say?"
+    form = counts | {"median_ms": 100.0}
+    rows = {row.id: {"trained": form, "fused": form} for row in preset.detectors}
+    return {"image_size": preset.detection.latency.image_size, "rounds": preset.detection.latency.rounds, "rows": rows}
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    """Those of the packages that are installed."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
