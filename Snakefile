@@ -10,46 +10,51 @@
 #   logs/, benchmarks/   what each job printed, and what it cost
 # Which files a step makes of which is declared once, in src/paradise/study/steps/; the rules say how it is run.
 
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.27")
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/prepare.smk"
-include: "workflow/rules/train.smk"
-include: "workflow/rules/import_checkpoint.smk"
-include: "workflow/rules/fuse.smk"
-include: "workflow/rules/evaluate.smk"
-include: "workflow/rules/profile.smk"
-include: "workflow/rules/detection.smk"
-include: "workflow/rules/evidence.smk"
-include: "workflow/rules/tables.smk"
-include: "workflow/rules/report.smk"
-include: "workflow/rules/settings.smk"
+
+
+for rules in sorted(Path(workflow.basedir, "workflow", "rules").glob("*.smk")):
+    if rules.name != "common.smk":
+
+        include: rules
 
 
 # Targets name what is measured as well: a table that was written without a failed row does not count as done.
 rule all:
     default_target: True
-    message: "The tables are in {RESULTS}/tables, the report is {RESULTS}/report.html"
-    input: shown(WANTED), records("report")
+    input:
+        shown(WANTED),
+        records("report"),
+    message:
+        "The tables are in {RESULTS}/tables, the report is {RESULTS}/report.html"
 
 
 rule tables:
-    input: shown(WANTED)
+    input:
+        shown(WANTED),
 
 
 rule evidence:
-    message: "The evidence is in {RESULTS}/evidence; `snakemake report` shows it"
-    input: records("make_evidence")
+    input:
+        records("make_evidence"),
+    message:
+        "The evidence is in {RESULTS}/evidence; `snakemake report` shows it"
 
 
 for table in WANTED:
 
     rule:
-        name: f"table_{table}"
-        input: shown([table])
+        name:
+            f"table_{table}"
+        input:
+            shown([table]),
 
 
 # What was measured is worth tables and a report, also after a row failed; they say which rows are missing.

@@ -12,7 +12,7 @@ from torch import nn
 
 from paradise.block import ConvBN, PDABlock, PDBBlock, Skeleton
 from paradise.dynamic import DynamicConv2d
-from paradise.study.names import BRANCHES
+from paradise.names import BRANCHES
 
 SUBSETS = [
     ("standard1", *rest) for count in range(len(BRANCHES)) for rest in itertools.combinations(BRANCHES[1:], count)

@@ -99,7 +99,7 @@ def test_initialisation_is_kaiming_fan_out_without_zeroed_branches():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("pd_b_resnet34",), "unknown model 'pd_b_resnet34'; did you mean 'pd_b_resnet18'?"),
+        (("pd_b_resnet34",), "unknown model 'pd_b_resnet34'; did you mean 'pd_b_resnet50'?"),
         (("vgg",), f"unknown model 'vgg'; choose from {', '.join(list_models())}"),
         (
             ("pd_b_resnet18", 10, ("standard1", "groups")),

@@ -33,7 +33,7 @@ from paradise.study.records import (
 )
 from paradise.study.rows import Row, Run
 from paradise.study.stale import Survey
-from paradise.study.steps import Job, all_steps, run_of
+from paradise.study.steps import Job, all_steps, run_from
 
 REPOSITORY = Path(__file__).parent.parent
 CLASSES = 10
@@ -235,7 +235,7 @@ def _text(job: Job, path: Path, right: Right) -> str:
         keys = ("top1", "top5") if schema is Evaluated else ("ap", "ap50")
         return json.dumps({form: {key: measured[form][key] for key in keys} for form in ("fused", "trained")}) + "\n"
     if path.name == "predictions.csv":
-        return _predictions(right(run_of(job.wildcards)))
+        return _predictions(right(run_from(job.wildcards)))
     return f"{path.name} of {job}\n"
 
 
@@ -285,12 +285,12 @@ def _measured(job: Job, right: Right, evidence: Mapping[str, dict[str, Any]]) ->
     if schema is Fused:
         return {}
     if schema is Evaluated:
-        hits = right(run_of(job.wildcards))
+        hits = right(run_from(job.wildcards))
         top1, images = sum(map(bool, hits)), len(hits)
         accuracy = {"top1_hits": top1, "top5_hits": images, "top1": 100 * top1 / images, "top5": 100.0}
         return {"images": images, "trained": accuracy, "fused": accuracy, "logits": DIFFERENCE}
     if schema is TrainedDetector:
-        run = run_of(job.wildcards, "detector")
+        run = run_from(job.wildcards)
         assert not isinstance(run.row, Row)
         trained = {"iterations": 60, "processes": 1, "precision": "float32", "accepted_changes": [], "seconds": 60.0}
         return data | trained | {"backbone": {"row": run.row.backbone.id, "seed": run.seed}}
@@ -299,7 +299,7 @@ def _measured(job: Job, right: Right, evidence: Mapping[str, dict[str, Any]]) ->
         found = {"detections": {"trained": 50, "fused": 50}, "heads": DIFFERENCE}
         return {"images": 100, "trained": precision, "fused": precision} | found
     if schema is EvidenceRecord:
-        return {"piece": job.wildcards["piece"], "evidence": evidence[job.wildcards["piece"]]}
+        return {"evidence": evidence[job.wildcards["piece"]]}
     return _profile(preset, schema)
 
 

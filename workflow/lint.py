@@ -1,11 +1,11 @@
-"""`snakemake --lint` without the remarks that this workflow does not follow; exit code 1 if any other remark is left."""
+"""`snakemake --lint` without the remarks that this workflow does not follow; exit code 1 if another is left."""
 
 import subprocess
 import sys
 
 # By its beginning, and why not.
 NOT_FOLLOWED = {
-    "Specify a conda environment or container for each rule": "all jobs run in the one environment that `make` installs",
+    "Specify a conda environment or container for each rule": "all jobs run in the one environment of `make setup`",
     "Environment variable PATH used but not asserted": "every process has one; common.smk puts this environment first",
 }
 REMARK, OF = "    * ", "Lints for "  # how its lines begin

@@ -117,15 +117,15 @@ class Gate(nn.Module):
 class PDABlock(nn.Module):
     """PD-A: the sum of the branches.
 
+    The group branch has 64 groups, or where these do not divide the channels, which they always do in a ResNet, the
+    most that do.
+
     Args:
         in_channels: C_in.
         out_channels: C_out.
         stride: Of every branch.
         branches: Names out of `paradise.names.BRANCHES`; they are taken in that order.
         norm: The class of their BatchNorms.
-
-    The group branch has 64 groups, or where these do not divide the channels, which they always do in a ResNet, the
-    most that do.
     """
 
     standard1: ConvBN

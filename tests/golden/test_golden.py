@@ -1,8 +1,8 @@
 """The first losses of three rows against those that were recorded before a change.
 
-On a processor and with a PyTorch that there is a record of, they must be equal to the last bit. Elsewhere there is nothing
-to be equal to, which a warning says: then the first two must be nearly those of the nearest record. Later ones are not
-compared: training makes differences by rounding larger with each step.
+On a processor and with a PyTorch that there is a record of, they must be equal to the last bit. Elsewhere there is
+nothing to be equal to, which a warning says: then the first two must be nearly those of the nearest record. Later ones
+are not compared: training makes differences by rounding larger with each step.
 """
 
 import json

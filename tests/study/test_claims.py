@@ -1,60 +1,23 @@
-"""The claims' arithmetic against scipy and statsmodels, and what a verdict needs."""
+"""What claims compare, what a verdict needs, and what they rest on."""
 
-import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import PAPER, write_run
-from hypothesis import given
-from hypothesis import strategies as st
+from conftest import changed
 from scipy import stats
-from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.multitest import multipletests
+from written import Right, change_record, job_of, make_preset, make_study, some_right
 
-from paradise.study import claims
-from paradise.study.claims import OPEN, REFUTED, SUPPORTED, Study, holm, mean_interval, ratio_of_medians, sign_test, verdict
-from paradise.study.files import sha256
-
-counts = st.integers(0, 300)
+from paradise.study.claims import OPEN, REFUTED, SUPPORTED, Claim, claims_table, judge_claims, verdict
+from paradise.study.preset import Preset
+from paradise.study.results import Study
 
 
-@given(counts, counts)
-def test_the_sign_test_is_mcnemars_exact_one(better, worse):
-    expected = mcnemar([[1, better], [worse, 1]], exact=True).pvalue
-    assert sign_test(better, worse) == pytest.approx(expected if better + worse else 1.0)
-
-
-@given(st.lists(st.floats(-50, 50), min_size=2, max_size=12))
-def test_the_interval_is_students(values):
-    low, high = mean_interval(values)
-    if np.ptp(values) < 1e-9:
-        assert low == pytest.approx(high)
-    else:
-        expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-        assert (low, high) == pytest.approx((expected.low, expected.high))
-
-
-def test_one_value_has_no_interval():
-    assert mean_interval([3.0]) is None
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
-def test_p_values_are_adjusted_by_holms_method(values):
-    assert holm(values) == pytest.approx(multipletests(values, method="holm")[1].tolist())
-
-
-def test_the_interval_of_a_ratio_of_medians_holds_the_true_ratio_about_as_often_as_it_says():
-    generator, inside = np.random.default_rng(0), 0
-    for _ in range(400):
-        rows = []
-        for scale in (12, 10):
-            times = scale * (1 + generator.normal(0, 0.1, 100))
-            rows.append({"median_ms": np.median(times), "quartiles_ms": np.quantile(times, [0.25, 0.75])})
-        ratio, low, high = ratio_of_medians(*rows, 100)
-        assert ratio == rows[0]["median_ms"] / rows[1]["median_ms"]
-        inside += low <= 1.2 <= high
-    # Of 400 that are right 95 times of 100, between 369 and 390, 99 times of 100.
-    assert 369 <= inside <= 390
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.mark.parametrize(
@@ -73,50 +36,38 @@ def test_a_verdict_needs_seeds_images_and_an_interval_without_zero(interval, p, 
     assert verdict(interval, p, seeds) == said
 
 
-def predict(results, row, seed, hits):
-    """Predictions with right ones where `hits` says so, and an evaluation that fits."""
-    folder = results / row / f"seed{seed}"
-    lines = [f"val/{i}.png,1,{0 if hit else 2},{1 if hit else 2}" for i, hit in enumerate(hits)]
-    (folder / "predictions.csv").write_text("\n".join(["image,label,trained_1,fused_1", *lines]) + "\n")
-    evaluation = json.loads((folder / "evaluation.json").read_text())
-    evaluation["fused"]["top1"] = 100 * sum(hits) / len(hits)
-    evaluation["files"]["predictions.csv"] = sha256(folder / "predictions.csv")
-    (folder / "evaluation.json").write_text(json.dumps(evaluation))
+def right_as(hits: Mapping[str, Sequence[bool]]) -> Right:
+    """The images that `hits` says of a run; of others some."""
+    return lambda run: hits.get(str(run)) or some_right(run)
 
 
-def claim(results, preset, begins):
-    return next(claim for claim in claims.claims(Study(preset, results), PAPER) if claim.sentence.startswith(begins))
+def claim(preset: Preset, begins: str) -> Claim:
+    return next(claim for claim in judge_claims(Study(preset)) if claim.sentence.startswith(begins))
 
 
-def test_one_seed_decides_nothing_and_says_by_how_many_images_they_differ(recorded, digits_preset):
-    right = [True] * 90 + [False] * 10
-    predict(recorded, "pd_a_resnet18", 0, right)
-    predict(recorded, "pd_b_resnet18", 0, [True] * 100)
-    compared = claim(recorded, digits_preset, "PD-B is more accurate than PD-A").comparisons[0]
+def test_one_seed_decides_nothing_and_says_by_how_many_images_they_differ():
+    hits = {"pd_a_resnet18 seed0": [True] * 90 + [False] * 10, "pd_b_resnet18 seed0": [True] * 100}
+    preset = make_study(["pd_a_resnet18", "pd_b_resnet18"], right=right_as(hits))
+    compared = claim(preset, "PD-B is more accurate than PD-A").comparisons[0]
     assert compared.effect == pytest.approx(10)
     assert compared.published == pytest.approx(72.09 - 70.99, abs=0.01)
     assert compared.interval is None
-    # ResNet50's pair has no predictions here, so there is one p to adjust.
+    # ResNet50's pair is not here, so there is one p to adjust.
     assert compared.p == pytest.approx(2 * 0.5**10)
     assert compared.verdict == OPEN
     assert compared.anchors == ("pd_b_resnet18-seed0", "pd_a_resnet18-seed0")
 
 
-def test_several_seeds_are_paired_seed_by_seed_and_image_by_image(recorded, digits_preset):
-    digits_preset["seeds"] = [0, 1, 2]
+def test_several_seeds_are_paired_seed_by_seed_and_image_by_image():
     generator = np.random.default_rng(0)
-    differences, images = [], np.zeros(200, int)
-    for seed in digits_preset["seeds"]:
-        hits = {
-            "pd_a_resnet18": (generator.random(200) < 0.6).tolist(),
-            "pd_b_resnet18": (generator.random(200) < 0.9).tolist(),
-        }
-        for row, right in hits.items():
-            write_run(recorded, digits_preset, row, seed, hits=1)
-            predict(recorded, row, seed, right)
-        differences.append((sum(hits["pd_b_resnet18"]) - sum(hits["pd_a_resnet18"])) / 2)
-        images += np.array(hits["pd_b_resnet18"], int) - np.array(hits["pd_a_resnet18"], int)
-    compared = claim(recorded, digits_preset, "PD-B is more accurate than PD-A").comparisons[0]
+    hits, differences, images = {}, [], np.zeros(200, int)
+    for seed in (0, 1, 2):
+        summed, gated = ((generator.random(200) < share).tolist() for share in (0.6, 0.9))
+        hits |= {f"pd_a_resnet18 seed{seed}": summed, f"pd_b_resnet18 seed{seed}": gated}
+        differences.append((sum(gated) - sum(summed)) / 2)
+        images += np.array(gated, int) - np.array(summed, int)
+    preset = make_study(["pd_a_resnet18", "pd_b_resnet18"], seeds=[0, 1, 2], right=right_as(hits))
+    compared = claim(preset, "PD-B is more accurate than PD-A").comparisons[0]
     assert compared.effect == pytest.approx(np.mean(differences))
     expected = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
     assert compared.interval == pytest.approx(tuple(expected))
@@ -124,54 +75,109 @@ def test_several_seeds_are_paired_seed_by_seed_and_image_by_image(recorded, digi
     assert compared.verdict == SUPPORTED
 
 
-def test_seeds_that_only_one_row_has_are_left_out(recorded, digits_preset):
-    digits_preset["seeds"] = [0, 1]
-    write_run(recorded, digits_preset, "pd_b_resnet18", 1, hits=1)
-    compared = claim(recorded, digits_preset, "PD-B is more accurate than PD-A").comparisons[0]
+def test_the_p_values_of_a_claim_are_adjusted_together():
+    worse = {"resnet18": 9, "se_resnet18": 8, "ge_resnet18": 7, "ac_resnet18": 6, "pd_a_resnet18": 0}
+    hits = {f"{row} seed0": [True] * (100 - count) + [False] * count for row, count in worse.items()}
+    compared = claim(make_study(list(worse), right=right_as(hits)), "PD-A is more accurate than the plain").comparisons
+    # By Holm: the smallest of four times 4, the next times 3, then 2, then 1; none is below the one before.
+    assert [one.p for one in compared[:4]] == pytest.approx([4 * 2 / 2**9, 3 * 2 / 2**8, 2 * 2 / 2**7, 2 / 2**6])
+    assert [one.p for one in compared[4:]] == [None] * 4
+
+
+def test_seeds_that_only_one_row_has_are_left_out():
+    preset = make_study(["pd_a_resnet18", "pd_b_resnet18"], seeds=[0, 1])
+    (preset.results / "pd_a_resnet18" / "seed1" / "evaluation.json").unlink()
+    compared = claim(preset, "PD-B is more accurate than PD-A").comparisons[0]
     assert compared.seeds == 1
-    assert all(anchor.endswith("seed0") for anchor in compared.anchors)
+    assert compared.anchors == ("pd_b_resnet18-seed0", "pd_a_resnet18-seed0")
 
 
-def test_predictions_of_another_run_give_no_p(recorded, digits_preset):
-    for row in ("pd_a_resnet18", "pd_b_resnet18"):
-        predict(recorded, row, 0, [True] * 9 + [False])
-    assert claim(recorded, digits_preset, "PD-B is more accurate than PD-A").comparisons[0].p == 1
-    claims._hits.cache_clear()
-    path = recorded / "pd_b_resnet18" / "seed0" / "predictions.csv"
-    path.write_text(path.read_text().replace("val/3.png,1,0,1", "val/3.png,1,0,2"))
-    assert claim(recorded, digits_preset, "PD-B is more accurate than PD-A").comparisons[0].p is None
+def test_what_rests_on_other_predictions_than_the_records_is_not_run():
+    preset = make_study(["pd_a_resnet18", "pd_b_resnet18"])
+    assert claim(preset, "PD-B is more accurate than PD-A").comparisons[0].p is not None
+    path = preset.results / "pd_b_resnet18" / "seed0" / "predictions.csv"
+    path.write_text(path.read_text().replace("val/3/0003.png,3,3", "val/3/0003.png,3,4"))
+    compared = claim(preset, "PD-B is more accurate than PD-A").comparisons[0]
+    assert (compared.effect, compared.p, compared.verdict) == (None, None, "not run")
 
 
-def test_costs_are_compared_with_what_the_paper_prints(recorded, digits_preset):
-    path = recorded / "profile" / "complexity.json"
-    profile = json.loads(path.read_text())
-    profile["rows"]["pd_b_resnet18"] = {
-        "params": 11_761_512, "flops": 1_822_300_000, "macs": 1, "deploy_params": 30_249_000,
-    }  # fmt: skip
-    path.write_text(json.dumps(profile))
-    assert claim(recorded, digits_preset, "FLOPs").comparisons[1].verdict == SUPPORTED
-    assert claim(recorded, digits_preset, "Parameters").comparisons[1].verdict == SUPPORTED
-    stored = claim(recorded, digits_preset, "What a fused network keeps")
+def test_runs_that_were_evaluated_on_other_images_are_not_compared_image_by_image():
+    preset = make_study(["pd_a_resnet18", "pd_b_resnet18"])
+    job = job_of(preset, "evaluate", row="pd_b_resnet18", run="seed0")
+    for name in ("manifest.csv", "prepared.json"):
+        Path(preset.data.folder, name).unlink()  # the data are elsewhere: nobody knows which images are today's
+    change_record(job, inputs=Study(preset).survey.record(job).inputs | {"manifest.csv": "0" * 64})
+    compared = claim(preset, "PD-B is more accurate than PD-A").comparisons[0]
+    assert compared.effect is not None
+    assert compared.p is None
+
+
+def test_costs_are_compared_with_what_the_paper_prints():
+    preset = make_study()
+    gated = {"params": 11_761_512, "flops": 1_822_300_000, "macs": 1, "deploy_params": 30_249_000}
+    job = job_of(preset, "complexity")
+    rows = Study(preset).complexity.model_dump()["rows"]
+    change_record(job, rows=rows | {"pd_b_resnet18": gated})
+    assert claim(preset, "FLOPs").comparisons[1].verdict == SUPPORTED
+    assert claim(preset, "Parameters").comparisons[1].verdict == SUPPORTED
+    stored = claim(preset, "What a fused network keeps")
     assert stored.comparisons[1].effect == pytest.approx(18.564, abs=1e-3)
     assert stored.verdict == stored.comparisons[1].verdict == REFUTED
     assert stored.comparisons[0].verdict == SUPPORTED
-    latency = claim(recorded, digits_preset, "Latency")
-    # The fixture's times are all equal.
+    latency = claim(preset, "Latency")
+    # The times written are all equal.
     assert latency.comparisons[0].effect == 1
     assert latency.comparisons[1].published == pytest.approx(14 / 12)
 
 
-def test_what_was_not_run_has_no_number(tmp_path, digits_preset):
-    for found in claims.claims(Study(digits_preset, tmp_path), PAPER):
+def test_an_ap_that_there_is_none_of_is_not_compared():
+    preset = make_study()
+    job = job_of(preset, "evaluate_detector", detector="retinanet-pd_a_resnet50", seed="0")
+    nothing = dict.fromkeys(("ap", "ap50", "ap75", "ap_s", "ap_m", "ap_l"))
+    change_record(job, fused=nothing)
+    first, second, *_ = claim(preset, "A PD backbone").comparisons
+    assert (first.what, first.effect, first.verdict) == ("RetinaNet: PD-A-ResNet50 − ResNet50", None, "not run")
+    assert (second.effect, second.published) == (0, pytest.approx(37.9 - 36.2))
+
+
+def test_what_was_not_run_has_no_number():
+    for found in judge_claims(Study(make_preset())):
         assert found.verdict == "not run"
         for comparison in found.comparisons:
             assert comparison.effect is None
-            assert claims.texts(found, comparison)[1:] == ["–", "–", "–"]
+            assert found.texts(comparison)[1:] == ["–", "–", "–"]
 
 
-def test_the_paper_compares_what_its_tables_say(recorded, digits_preset):
-    found = claims.claims(Study(digits_preset, recorded), PAPER)
-    assert [len(claim.comparisons) for claim in found] == [8, 8, 2, 10, 4, 4, 4, 4, 4]
-    files = claims.render(Study(digits_preset, recorded), "digits", PAPER)
-    assert files["claims.md"].count("| **") == 2 * len(found)
-    assert "This study has 1, so no claim on accuracy can be decided by it." in files["claims.md"]
+def test_what_is_refused_is_not_run_and_said():
+    preset = make_study(["pd_a_resnet18", "pd_b_resnet18"])
+    table = claims_table(Study(changed(preset, overrides={"pd_b_*": {"momentum": 0.5}})))
+    compared = next(of for of in table.claims if of.sentence == "PD-B is more accurate than PD-A.").comparisons[0]
+    assert (compared.effect, compared.verdict) == (None, "not run")
+    assert table.notes[-1] == "Not shown: `pd_b_resnet18` seed0 (momentum changed)."
+
+
+def test_a_study_without_a_section_for_detectors_shows_none_that_are_there():
+    make_study()
+    found = claim(make_preset(detection=None), "A PD backbone")
+    assert found.verdict == "not run"
+
+
+def test_the_paper_compares_what_its_tables_say():
+    table = claims_table(Study(make_study()))
+    assert [len(claim.comparisons) for claim in table.claims] == [8, 8, 2, 10, 4, 4, 4, 4, 4]
+    assert table.markdown().count("| **") == 2 * len(table.claims)
+    assert table.notes[0].endswith(" This study has 1, so no claim on accuracy can be decided by it.")
+    assert len(table.notes) == 3
+
+
+def test_branches_are_added_in_the_papers_order():
+    added = claim(make_preset(), "Each branch adds accuracy").comparisons
+    assert [one.what for one in added[5:]] == [
+        "PD-B: Standard2 added to Standard1",
+        "PD-B: Group added to Standard1",
+        "PD-B: Skeleton added to Standard1",
+        "PD-B: Group added to Standard1 + Skeleton",
+        "PD-B: Standard2 added to Standard1 + Skeleton + Group",
+    ]
+    assert added[5].published == pytest.approx(71.8990 - 69.6349)
+    assert added[9].published == pytest.approx(72.0873 - 71.8232)

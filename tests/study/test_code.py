@@ -41,11 +41,11 @@ def edited(package, old: str, new: str) -> bool:
 @pytest.mark.parametrize(
     "new",
     [
-        'SIZE = 1  # a comment\n\ndef f(x):\n    return x + SIZE\n',
+        "SIZE = 1  # a comment\n\ndef f(x):\n    return x + SIZE\n",
         '"""A docstring."""\nSIZE = 1\n\ndef f(x):\n    """Another."""\n    return x + SIZE\n',
-        'SIZE = (\n    1\n)\n\n\n\ndef f(\n    x,\n):\n    return (x +\n            SIZE)\n',
+        "SIZE = (\n    1\n)\n\n\n\ndef f(\n    x,\n):\n    return (x +\n            SIZE)\n",
         'SIZE = 1\n"""What SIZE is."""\n\ndef f(x):\n    return x + SIZE\n',
-        'SIZE = 0x1\n\ndef f(x):\n    return x + SIZE\n',
+        "SIZE = 0x1\n\ndef f(x):\n    return x + SIZE\n",
     ],
     ids=["comment", "docstrings", "layout", "string behind an attribute", "the same number otherwise written"],
 )
@@ -133,7 +133,12 @@ def test_the_modules_that_differ_are_named():
 
 
 def test_a_digest_is_of_all_modules_and_their_hashes():
-    digests = [digest({"a": "1", "b": "2"}), digest({"b": "2", "a": "1"}), digest({"a": "1"}), digest({"a": "1", "b": "3"})]
+    digests = [
+        digest({"a": "1", "b": "2"}),
+        digest({"b": "2", "a": "1"}),
+        digest({"a": "1"}),
+        digest({"a": "1", "b": "3"}),
+    ]
     assert digests[0] == digests[1]
     assert len(set(digests)) == 3
 

@@ -53,7 +53,10 @@ def commands(folder: Path) -> list[tuple[str, dict, list[str]]]:
         ("profile_detectors", {}, ["detection", "profile"]),
         *(("train_start", {"start": start, "seed": "0"}, ["evidence", "train", start]) for start in starts),
         *(("make_evidence", {"piece": name}, ["evidence", "make", name]) for name in EVIDENCE.names()),
-        *(("table", job.wildcards, ["tables", job.wildcards["table"]]) for job in all_steps()["table"].of(study(folder))),
+        *(
+            ("table", job.wildcards, ["tables", job.wildcards["table"]])
+            for job in all_steps()["table"].of(study(folder))
+        ),
         ("report", {}, ["report"]),
         ("crate", {}, ["crate"]),
     ]
@@ -87,7 +90,11 @@ def loaded(project) -> list[tuple[str, dict, list[str]]]:
     found = []
     for index, (step, wildcards, command) in enumerate(commands(project)):
         path = project / f"loaded-{index}.json"
-        preset = [] if command[0] in ("fuse", "evaluate") or command[:2] == ["detection", "evaluate"] else ["--preset", "config/test.yaml"]
+        preset = (
+            []
+            if command[0] in ("fuse", "evaluate") or command[:2] == ["detection", "evaluate"]
+            else ["--preset", "config/test.yaml"]
+        )
         done = subprocess.run(
             [sys.executable, "-c", RUN, str(path), *command, *preset], cwd=project, capture_output=True, text=True
         )

@@ -2,36 +2,66 @@
 
 import io
 import json
+import shutil
 import zipfile
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 import requests
 import yaml
-from conftest import PAPER, REPOSITORY, write
+from conftest import REPOSITORY, changed
 from requests_cache import CachedSession
 from rocrate_validator import services
 from rocrate_validator.models import Severity, ValidationSettings
 from urllib3 import HTTPResponse
+from written import job_of, make_study, some_evidence
 
 from paradise.study.crate import write_crate
+from paradise.study.preset import Preset
 from paradise.study.report import write_report
+from paradise.study.stale import Survey
+from paradise.study.steps.table import wanted
+from paradise.study.tables import write_tables
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A folder with what the project's has, and in it a study with tables and report."""
+    folder = tmp_path_factory.mktemp("project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name in ("Snakefile", "CITATION.cff"):
+            shutil.copy(REPOSITORY / name, name)
+        shutil.copytree(REPOSITORY / "workflow", "workflow")
+        preset = make_study(evidence={"pruning": some_evidence()["pruning"]})
+        write_tables(wanted(preset), preset)
+        write_report(preset)
+    return folder
 
 
 @pytest.fixture
-def crate(recorded, digits_preset) -> Path:
-    for path in recorded.rglob("run.json"):
-        run = json.loads(path.read_text())
-        write(path, run | {"time": "2026-01-02T03:04:05+00:00", "seconds": 60, "versions": {"snakemake": "9.27.1"}})
-    write_report(digits_preset, Path("config/digits.yaml"), recorded, PAPER)
-    return write_crate(digits_preset, Path("config/digits.yaml"), recorded)
+def preset(project, tmp_path, monkeypatch) -> Preset:
+    """The study, in a copy of the folder."""
+    shutil.copytree(project, tmp_path / "project", symlinks=True)
+    monkeypatch.chdir(tmp_path / "project")
+    return Preset.load(Path("config/digits.yaml"))
+
+
+@pytest.fixture
+def crate(preset) -> Path:
+    return write_crate(preset)
+
+
+def read_graph(crate: Path) -> dict[str, dict]:
+    with zipfile.ZipFile(crate) as packed:
+        return {entity["@id"]: entity for entity in json.loads(packed.read("ro-crate-metadata.json"))["@graph"]}
 
 
 @pytest.fixture
 def graph(crate) -> dict[str, dict]:
-    with zipfile.ZipFile(crate) as packed:
-        return {entity["@id"]: entity for entity in json.loads(packed.read("ro-crate-metadata.json"))["@graph"]}
+    return read_graph(crate)
 
 
 def cache_with_the_context(folder: Path) -> Path:
@@ -57,9 +87,12 @@ def test_it_is_valid_by_the_validator(crate, tmp_path, profile):
     with zipfile.ZipFile(crate) as packed:
         packed.extractall(folder)
     settings = ValidationSettings(
-        rocrate_uri=str(folder), profile_identifier=profile, requirement_severity=Severity.REQUIRED, offline=True,
+        rocrate_uri=str(folder),
+        profile_identifier=profile,
+        requirement_severity=Severity.REQUIRED,
+        offline=True,
         cache_path=cache_with_the_context(tmp_path),
-    )  # fmt: skip
+    )
     result = services.validate(settings)
     assert [issue.message for issue in result.get_issues(Severity.REQUIRED)] == []
 
@@ -67,10 +100,15 @@ def test_it_is_valid_by_the_validator(crate, tmp_path, profile):
 def test_it_has_the_records_tables_and_report_and_no_weights(crate, graph):
     with zipfile.ZipFile(crate) as packed:
         names = set(packed.namelist())
-        held = packed.read(next(name for name in names if name.endswith("/resnet18/seed0/run.json")))
-    assert {"Snakefile", "config/digits.yaml", "workflow/rules/train.smk"} <= names
-    assert json.loads(held)["row"] == "resnet18"
-    assert any(name.endswith("/report.html") for name in names)
+        held = packed.read("results/digits/resnet18/seed0/run.json")
+    assert {"Snakefile", "config/digits.yaml"} <= names
+    assert {path.as_posix() for path in Path("workflow/rules").glob("*.smk")} <= names
+    assert json.loads(held)["of"] == {"row": "resnet18", "seed": "0"}
+    shown = [
+        f"tables/{name}.{kind}" for name in ("imagenet", "ablation", "detection", "claims") for kind in ("md", "csv")
+    ]
+    shown += ["report.html", "report.json", "profile/complexity.json", "profile/latency.json", "profile/detection.json"]
+    assert {f"results/digits/{name}" for name in (*shown, "evidence/pruning.json")} <= names
     assert not any(name.endswith((".safetensors", ".png")) for name in names)
     assert {name for name in names if not name.startswith("ro-crate")} <= {name.lstrip("/") for name in graph} | names
 
@@ -78,17 +116,38 @@ def test_it_has_the_records_tables_and_report_and_no_weights(crate, graph):
 def test_each_run_says_when_and_by_what_it_was_made(graph):
     action = graph["#pd_b_resnet18-seed0"]
     assert (action["startTime"], action["endTime"]) == ("2026-01-02T03:03:05+00:00", "2026-01-02T03:04:05+00:00")
-    assert "Example CPU" in action["description"] and "0123456789" in action["description"]
+    assert action["description"] == f"On Example CPU (AVX2), by {'0123456789' * 4}"
     assert graph[action["instrument"]["@id"]]["name"] == "paradise"
-    assert {part["@id"].rpartition("/")[2] for part in action["result"]} == {"run.json", "evaluation.json"}
+    assert {part["@id"].rpartition("/")[2] for part in action["result"]} == {
+        "run.json",
+        "log.csv",
+        "fused.json",
+        "evaluation.json",
+        "metrics.json",
+        "predictions.csv",
+    }
     whole = graph["#study"]
     assert graph[whole["instrument"]["@id"]]["@type"] == ["File", "SoftwareSourceCode", "ComputationalWorkflow"]
+    assert len(graph["./"]["mentions"]) == 1 + 19 + 8
+    assert graph["./"]["datePublished"].startswith("2026-01-02T03:04:05")
+
+
+def test_what_is_of_other_settings_and_what_shows_it_is_left_out(preset):
+    other = changed(preset, overrides={"resnet18": {"momentum": 0.5}})
+    graph = read_graph(write_crate(other))
+    assert "#resnet18-seed0" not in graph and "#se_resnet18-seed0" in graph
+    assert not any(place.startswith("results/digits/resnet18/") for place in graph)
+    assert "results/digits/tables/imagenet.md" not in graph and "results/digits/report.html" not in graph
+    assert "results/digits/profile/latency.json" in graph
+
+
+def test_it_says_what_it_was_made_of(preset, crate):
+    assert crate == preset.results / "study.crate.zip"
+    assert not Survey(preset).why_stale(job_of(preset, "crate"))
 
 
 def test_the_citation_says_what_the_package_says():
     citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
     assert citation["cff-version"] == "1.2.0"
     assert {"message", "title", "authors"} <= citation.keys()
-    from importlib.metadata import version
-
-    assert citation["version"] == version("paradise")
+    assert citation["version"] == version("paradise-nn")

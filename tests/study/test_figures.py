@@ -1,32 +1,44 @@
 """Figures: one style, the same bytes each time, and told apart without colour."""
 
-import pandas as pd
-import pytest
-from conftest import PAPER, write_run
-from PIL import Image
+from pathlib import Path
 
+import pytest
+from PIL import Image
+from written import IMAGES, make_preset, make_study
+
+import paradise.models
+from paradise.names import list_kinds
 from paradise.study import figures
 from paradise.study.results import Study
 
 
-def write_logs(results):
-    for path in results.glob("*/seed*/run.json"):
-        lines = {"epoch": [1, 2], "train_top1": [50, 60.5], "val_top1": [40, 70.5]}
-        pd.DataFrame(lines).to_csv(path.with_name("log.csv"), index=False)
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 def test_series_are_told_apart_without_colour():
     looks = [figures.style(i) for i in range(len(figures.COLOURS))]
     assert len({look["marker"] for look in looks}) == len({str(look["linestyle"]) for look in looks}) == len(looks)
-    assert len(set(figures.KIND_STYLES.values())) == 6
+    assert len({figures.kind_style(kind)["color"] for kind in list_kinds()}) == 6
 
 
-def test_accuracy_stands_against_cost_measured_beside_published(recorded, digits_preset):
-    digits_preset["seeds"] = [0, 1]
-    write_run(recorded, digits_preset, "resnet18", 1, hits=350)
-    figure, text = figures.figures(Study(digits_preset, recorded), PAPER)["accuracy-flops"]
+def test_a_new_kind_of_network_has_the_next_free_style(tmp_path, monkeypatch):
+    used = {figures.kind_style(kind)["color"] for kind in list_kinds()}
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "zz.py").touch()
+    monkeypatch.setattr(paradise.models, "__path__", [*paradise.models.__path__, str(tmp_path / "more")])
+    assert figures.kind_style("zz")["color"] not in used
+    assert figures.kind_style("pd_a")["color"] in used
+
+
+def test_accuracy_stands_against_cost_measured_beside_published():
+    hits = {"resnet18 seed0": 340, "resnet18 seed1": 350}
+    preset = make_study(seeds=[0, 1], right=lambda run: [i < hits.get(str(run), 345) for i in range(IMAGES)])
+    figure, text = figures.study_figures(Study(preset))["accuracy-flops"]
     measured, published = figure.axes
-    assert "digits" in measured.get_title() and "ImageNet" in published.get_title()
+    assert (measured.get_title(), published.get_title()) == ("measured, digits", "published, ImageNet")
     assert len(measured.containers) == len(published.containers) == 12
     (x,), (y,) = measured.containers[0].lines[0].get_data()
     assert (x, y) == (1.822176768, pytest.approx(100 * 345 / 360))
@@ -34,42 +46,85 @@ def test_accuracy_stands_against_cost_measured_beside_published(recorded, digits
     assert segment[1][1] - segment[0][1] == pytest.approx(2 * 100 * 10 / 360 / 2**0.5), "± a standard deviation"
     (x,), (y,) = published.containers[5].lines[0].get_data()
     assert (x, y) == (1.822, pytest.approx(72.09, abs=0.01))
+    assert [text.get_text() for text in figure.legends[0].texts] == [
+        "ResNet",
+        "SE",
+        "GE",
+        "AC",
+        "PD-A",
+        "PD-B",
+        "18 layers",
+        "50 layers",
+    ]
     assert text.endswith(".")
 
 
-def test_all_rows_have_a_training_curve(recorded, digits_preset):
-    assert "training" not in figures.figures(Study(digits_preset, recorded), PAPER)
-    write_logs(recorded)
-    figure, _ = figures.figures(Study(digits_preset, recorded), PAPER)["training"]
-    assert [len(axis.lines) for axis in figure.axes] == [6, 6, 7]
-    assert all(list(line.get_ydata()) == [40, 70.5] for axis in figure.axes for line in axis.lines)
+def test_latency_is_over_the_plain_network_with_eighteen_layers():
+    figure, _ = figures.study_figures(Study(make_study()))["accuracy-latency"]
+    measured, published = figure.axes
+    assert {container.lines[0].get_xdata()[0] for container in measured.containers} == {1.0}
+    assert published.containers[5].lines[0].get_xdata()[0] == pytest.approx(14 / 12)
 
 
-def test_nothing_measured_is_nothing_drawn(tmp_path, digits_preset):
-    assert figures.figures(Study(digits_preset, tmp_path), PAPER) == {}
+def test_all_rows_have_a_training_curve():
+    figure, _ = figures.study_figures(Study(make_study(seeds=[0, 1])))["training"]
+    used = [axis for axis in figure.axes if axis.lines]
+    assert [axis.get_title() for axis in used] == [
+        "ResNet18",
+        "ResNet50",
+        "branches of ResNet18",
+        "RetinaNet",
+        "Cascade R-CNN",
+    ]
+    assert [len(axis.lines) for axis in used] == [6, 6, 7, 4, 4]
+    assert all(list(line.get_ydata()) == [39, 69, 79] for axis in used[:3] for line in axis.lines)
+    labels = [[text.get_text() for text in axis.get_legend().texts] for axis in used]
+    assert labels[0] == ["ResNet", "SE", "GE", "AC", "PD-A", "PD-B"]
+    assert labels[2][0] == "PD-A, standard1 + standard2"
+    assert labels[3] == ["ResNet", "PD-A", "PD-B", "PD-B inside"]
+    assert used[3].get_ylabel() == "training loss, mean of 20"
 
 
-@pytest.mark.parametrize("text", ["", "epoch,val_top1\n", "no,columns\n1,2\n"])
+def test_a_curve_is_the_mean_and_the_range_over_seeds():
+    preset = make_study(["resnet18"], seeds=[0, 1])
+    log = preset.results / "resnet18" / "seed1" / "log.csv"
+    text = log.read_text().splitlines()
+    study = Study(preset)
+    assert len(study.runs(preset.classifiers[0])) == 2  # judged now; its log changes after that
+    log.write_text("\n".join([*text[:2], "2,0.01,0.5,75.0,79.0,100.0"]) + "\n")
+    (axis,) = [axis for axis in figures.study_figures(study)["training"][0].axes if axis.lines]
+    assert list(axis.lines[0].get_ydata()) == [39, 74, 79]
+    (band,) = axis.collections
+    assert {69.0, 79.0} <= {y for path in band.get_paths() for x, y in path.vertices if x == 2}
+
+
+@pytest.mark.parametrize("count", [1, 5, 20, 50])
+def test_a_smoothed_value_is_the_mean_of_the_last_twenty(count):
+    values = [float(7 * index % 11) for index in range(count)]
+    expected = [sum(values[max(0, i - 19) : i + 1]) / min(i + 1, 20) for i in range(count)]
+    assert figures.smoothed(values) == pytest.approx(expected)
+
+
+def test_nothing_measured_is_nothing_drawn():
+    assert figures.study_figures(Study(make_preset())) == {}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "epoch,val_top1\n", "no,columns\n1,2\n", "iteration,loss\n1,x\n", "iteration,loss\n1\n"]
+)
 def test_a_damaged_log_is_no_curve(tmp_path, text):
     (tmp_path / "log.csv").write_text(text)
     assert figures.read_log(tmp_path) is None
 
 
-def test_figures_are_saved_for_papers_and_slides_and_are_the_same_each_time(recorded, digits_preset, tmp_path):
-    written = []
+def test_figures_are_saved_for_papers_and_slides_and_are_the_same_each_time(tmp_path):
+    preset, written = make_study(), []
     for name in ("a", "b"):
-        drawn = figures.figures(Study(digits_preset, recorded), PAPER)
+        drawn = figures.study_figures(Study(preset))
         figures.save(figures.draw({key: figure for key, (figure, _) in drawn.items()}), tmp_path / name)
         written.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
     assert written[0] == written[1]
     assert set(written[0]) == {
-        f"{name}.{kind}" for name in ("accuracy-flops", "accuracy-latency") for kind in ("svg", "png")
+        f"{name}.{kind}" for name in ("accuracy-flops", "accuracy-latency", "training") for kind in ("svg", "png")
     }
     assert Image.open(tmp_path / "a" / "accuracy-flops.png").width > 800
-
-
-def test_the_workflow_is_drawn_without_arrows_that_follow_from_others():
-    figure = figures.dag([("prepare", "train"), ("train", "evaluate"), ("prepare", "evaluate")])
-    (axis,) = figure.axes
-    assert {text.get_text() for text in axis.texts if text.get_text()} == {"prepare", "train", "evaluate"}
-    assert sum(not text.get_text() for text in axis.texts) == 2

@@ -9,7 +9,7 @@ from paradise.errors import UserError
 from paradise.study.preset import Preset
 from paradise.study.stale import Survey, mark_stale
 from paradise.study.steps import all_steps
-from paradise.study.terminal.announce import announce
+from paradise.study.terminal.summary import describe_stale
 
 # The jobs' `paradise` is the one beside this Snakemake, also where its environment is not activated.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -26,17 +26,22 @@ try:
     if Preset.of(config, PRESET.path) != PRESET:
         raise UserError(f"--config would change the study under its name: copy {PRESET.path} and edit the copy")
     SURVEY = Survey(PRESET)
-    # A result that must not be shown is made again. Its job waits for a file that is newer, which says why; nothing else
-    # goes by the files' times, which a checkout makes meaningless.
-    STALE = {} if workflow.remote_exec else mark_stale(SURVEY)
+    STALE = {}
     if not workflow.remote_exec:
-        announce(SURVEY)
+        # A result that must not be shown is made again: its job waits for a file that is newer, which says why. Nothing
+        # else goes by the files' times, which a checkout makes meaningless.
+        STALE = mark_stale(SURVEY)
+        print("".join(f"{line}\n" for line in describe_stale(SURVEY)), end="", file=sys.stderr)
 except UserError as error:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(2)
 
 RESULTS = str(PRESET.results)
 STEPS = all_steps()
+WANTED = [job.wildcards["table"] for job in STEPS["table"].of(PRESET)]
+if "detection" in WANTED and find_spec("mmdet") is None:
+    WANTED.remove("detection")
+    print("Table 3 is left out: it needs mmdetection, which `make detection` installs", file=sys.stderr)
 
 
 wildcard_constraints:

@@ -1,11 +1,20 @@
 rule evaluate:
-    message: "Evaluating {wildcards.row}, {wildcards.run}, trained and fused"
-    input: needs("evaluate"),
-    output: made("evaluate"),
-    log: log_of("evaluate"),
-    benchmark: cost_of("evaluate")
+    input:
+        needs("evaluate"),
+    output:
+        made("evaluate"),
+    log:
+        log_of("evaluate"),
+    benchmark:
+        cost_of("evaluate")
     threads: 1
-    resources: mem_mb=3000, runtime=60, gpu=0,
-    params: folder=f"{RESULTS}/{{row}}/{{run}}",
+    resources:
+        mem_mb=3000,
+        runtime=60,
+        gpu=0,
+    params:
+        folder=f"{RESULTS}/{{row}}/{{run}}",
+    message:
+        "Evaluating {wildcards.row}, {wildcards.run}, trained and fused"
     shell:
         "paradise evaluate {params.folder:q} --threads {threads} --gpus {resources.gpu} > {log:q} 2>&1"

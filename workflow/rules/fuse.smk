@@ -1,11 +1,19 @@
 rule fuse:
-    message: "Fusing {wildcards.row}, {wildcards.run}"
-    input: needs("fuse"),
-    output: made("fuse"),
-    log: log_of("fuse"),
-    benchmark: cost_of("fuse")
+    input:
+        needs("fuse"),
+    output:
+        made("fuse"),
+    log:
+        log_of("fuse"),
+    benchmark:
+        cost_of("fuse")
     threads: 1
-    resources: mem_mb=2000, runtime=10,
-    params: folder=f"{RESULTS}/{{row}}/{{run}}",
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        folder=f"{RESULTS}/{{row}}/{{run}}",
+    message:
+        "Fusing {wildcards.row}, {wildcards.run}"
     shell:
         "paradise fuse {params.folder:q} > {log:q} 2>&1"

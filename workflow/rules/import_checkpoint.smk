@@ -1,11 +1,20 @@
 rule import_checkpoint:
-    message: "Importing the checkpoint of {wildcards.row}"
-    input: needs("import_checkpoint"),
-    output: made("import_checkpoint"),
-    log: log_of("import_checkpoint"),
-    benchmark: cost_of("import_checkpoint")
+    input:
+        needs("import_checkpoint"),
+    output:
+        made("import_checkpoint"),
+    log:
+        log_of("import_checkpoint"),
+    benchmark:
+        cost_of("import_checkpoint")
     threads: 1
-    resources: mem_mb=2000, runtime=10,
-    params: preset=PRESET.path, file=lambda wildcards: PRESET.checkpoints[wildcards.row],
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        preset=PRESET.path,
+        file=lambda wildcards: PRESET.checkpoints[wildcards.row],
+    message:
+        "Importing the checkpoint of {wildcards.row}"
     shell:
         "paradise import-checkpoint {params.file:q} --model {wildcards.row} --preset {params.preset:q} > {log:q} 2>&1"

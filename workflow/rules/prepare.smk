@@ -1,11 +1,19 @@
 rule prepare:
-    message: "Preparing the images in {PRESET.data.folder}"
-    input: needs("prepare"),
-    output: made("prepare"),
-    log: log_of("prepare"),
-    benchmark: cost_of("prepare")
+    input:
+        needs("prepare"),
+    output:
+        made("prepare"),
+    log:
+        log_of("prepare"),
+    benchmark:
+        cost_of("prepare")
     threads: 1
-    resources: mem_mb=1000, runtime=10,
-    params: preset=PRESET.path,
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        preset=PRESET.path,
+    message:
+        "Preparing the images in {PRESET.data.folder}"
     shell:
         "paradise prepare --preset {params.preset:q} --threads {threads} > {log:q} 2>&1"

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from paradise.files import replacing
-from paradise.names import DEPTHS, list_kinds
+from paradise.names import DEPTHS, PLAIN, list_kinds
 from paradise.study.paper import Line, read_paper
 from paradise.study.results import Study
 from paradise.study.rows import DetectorRow, Row
@@ -29,6 +29,7 @@ MARKERS = "o", "s", "^", "D", "v", "P", "X"
 DASHES = "-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1))
 # The series of the paper's kinds of network, the same in every figure.
 KIND_SERIES = {"plain": 6, "se": 3, "ge": 4, "ac": 2, "pd_a": 0, "pd_b": 1}
+PLAINEST = Row(PLAIN, DEPTHS[0])  # whose latency is the unit of the others
 SMOOTHED_OVER = 20  # iterations of a detector's loss
 FEW_POINTS = 30  # of a curve, up to which each is marked
 STYLE: dict[Any, Any] = {
@@ -138,7 +139,7 @@ def _published_flops(line: Line) -> float:
 
 
 def _published_latency(line: Line) -> float:
-    return float(line["latency_cpu_ms"]) / float(read_paper().imagenet[Row.parse("resnet18")]["latency_cpu_ms"])
+    return float(line["latency_cpu_ms"]) / float(read_paper().imagenet[PLAINEST]["latency_cpu_ms"])
 
 
 def _flops(study: Study) -> dict[str, float]:
@@ -150,7 +151,7 @@ def _flops(study: Study) -> dict[str, float]:
 def _latency(study: Study) -> dict[str, float]:
     """What was timed, over the plain network with 18 layers, by row."""
     rows = study.latency.rows if study.latency else {}
-    plain = rows.get("resnet18")
+    plain = rows.get(PLAINEST.id)
     return {row: timed.median_ms / plain.median_ms for row, timed in rows.items()} if plain else {}
 
 

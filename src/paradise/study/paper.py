@@ -62,10 +62,7 @@ def _read_paper(folder: Path) -> Paper:
     return Paper(
         {Row.printed(line["model"]): line for line in _lines(folder / "imagenet.csv")},
         tuple(ablation),
-        {
-            DetectorRow.printed(line["detector"], line["backbone"]): line
-            for line in _lines(folder / "coco.csv")
-        },
+        {DetectorRow.printed(line["detector"], line["backbone"]): line for line in _lines(folder / "coco.csv")},
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Optional, Self
 
 import yaml
 from pydantic import (
@@ -16,6 +16,7 @@ from pydantic import (
     WithJsonSchema,
     create_model,
 )
+from pydantic_core import ErrorDetails
 
 from paradise.errors import UserError, nearest
 from paradise.study.paper import read_paper
@@ -24,6 +25,7 @@ from paradise.study.rows import DetectorRow, Row, Run
 
 SCHEMA = Path("config/preset.schema.json")
 EVIDENCE_SEEDS = [0, 1, 2]
+SHOWN = 60  # characters of a wrong value, or key, that a message repeats
 
 
 def _one_of(registry: Registry) -> Any:
@@ -32,7 +34,7 @@ def _one_of(registry: Registry) -> Any:
 
     def check(name: str) -> str:
         if name not in names:
-            raise ValueError(f"'{name}' is not one of {names}")
+            raise ValueError(f"{_cut(repr(name))} is not one of {names}")
         return name
 
     return Annotated[str, AfterValidator(check), WithJsonSchema({"type": "string", "enum": names})]
@@ -40,7 +42,7 @@ def _one_of(registry: Registry) -> Any:
 
 def _unique(values: list[Any]) -> list[Any]:
     if len(set(values)) < len(values):
-        raise ValueError(f"{values} has non-unique elements")
+        raise ValueError(f"{_cut(str(values))} has non-unique elements")
     return values
 
 
@@ -54,11 +56,12 @@ Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Rgb = Annotated[list[float], Field(min_length=3, max_length=3)]
 Range = Annotated[list[Positive], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
-Names = Annotated[list[str], Field(min_length=1), AfterValidator(_unique)]
+Name = Annotated[str, Field(min_length=1, max_length=SHOWN, pattern=r"^\S+$")]
+Names = Annotated[list[Name], Field(min_length=1), AfterValidator(_unique)]
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_unique)]
 
 
-class Section(BaseModel):
+class PresetPart(BaseModel):
     """A part of a preset: it cannot be changed, and takes no key that it does not know and no value of another type."""
 
     model_config = ConfigDict(
@@ -75,13 +78,13 @@ class Section(BaseModel):
         return self.model_dump(mode="json", exclude_none=True)
 
 
-class Expect(Section):
+class Expect(PresetPart):
     classes: Annotated[int, Field(ge=2)]
     train: Count
     val: Count
 
 
-class Augment(Section):
+class Augment(PresetPart):
     area: Annotated[
         list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=2, max_length=2), AfterValidator(_ascending)
     ]
@@ -93,7 +96,7 @@ class Augment(Section):
     flip: bool
 
 
-class EvaluationData(Section):
+class EvaluationData(PresetPart):
     """What of the section `data` images are found and evaluated with."""
 
     dataset: _one_of(DATASETS)  # type: ignore[valid-type]
@@ -136,7 +139,7 @@ class Data(EvaluationData):
         return self.evaluated() | {"augment": self.augment.values()}
 
 
-class Recipe(Section):
+class Recipe(PresetPart):
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)]
     """Images of one step, over all processes."""
@@ -158,7 +161,7 @@ class Recipe(Section):
     """PyTorch's SGD, or the FusedSGD of NVIDIA's Apex."""
 
 
-class DetectionRecipe(Section):
+class DetectionRecipe(PresetPart):
     iterations: Count
     warmup_iterations: Annotated[int, Field(ge=2)]
     """Linear from a thousandth of the learning rate."""
@@ -186,19 +189,20 @@ class DetectionRecipe(Section):
     """Of an image, that each of Cascade R-CNN's heads is trained with."""
 
 
-def _changes(recipe: type[Section]) -> type[Section]:
+def _changes(recipe: type[PresetPart]) -> type[PresetPart]:
     """The type of changes of a recipe: its keys, none of them needed."""
     fields: dict[str, Any] = {
-        name: (Annotated[field.annotation | None, field], None) for name, field in recipe.model_fields.items()
+        name: (Annotated[Optional[field.annotation], field], None)  # noqa: UP045 - an annotation may be None to mypy
+        for name, field in recipe.model_fields.items()
     }
-    return create_model(f"{recipe.__name__}Changes", __base__=Section, **fields)
+    return create_model(f"{recipe.__name__}Changes", __base__=PresetPart, **fields)
 
 
 RecipeChanges = _changes(Recipe)
 DetectionRecipeChanges = _changes(DetectionRecipe)
 
 
-class Latency(Section):
+class Latency(PresetPart):
     rounds: Annotated[int, Field(ge=1)]
     """Timed runs of every model."""
     threads: Annotated[int, Field(ge=1)]
@@ -210,12 +214,12 @@ class DetectionLatency(Latency):
     """Side, in pixels, of the image that detectors are timed and counted with."""
 
 
-class Images(Section):
+class Images(PresetPart):
     train: Count
     val: Count
 
 
-class DetectionData(Section):
+class DetectionData(PresetPart):
     """What of the section `detection` one detector is trained and evaluated with."""
 
     dataset: _one_of(DETECTION_SETS)  # type: ignore[valid-type]
@@ -240,17 +244,17 @@ class DetectionData(Section):
 class Detection(DetectionData):
     rows: Literal["all"] | Names
     """The rows to train, or 'all' 8: those of the paper's third table and two new ones."""
-    overrides: dict[str, DetectionRecipeChanges] | None = None  # type: ignore[valid-type]
+    overrides: dict[Name, DetectionRecipeChanges] | None = None  # type: ignore[valid-type]
     """Changes of the recipe for some rows: a row or a pattern (*, ?) → keys of `recipe`."""
     latency: DetectionLatency
 
 
-class Evidence(Section):
+class EvidenceSettings(PresetPart):
     seeds: Seeds
     """0, 1 and 2 by default."""
 
 
-class Preset(Section):
+class Preset(PresetPart):
     """A preset: one study."""
 
     rows: Literal["all"] | Names
@@ -259,13 +263,13 @@ class Preset(Section):
     """Every row is trained once with each; several give mean ± standard deviation."""
     data: Data
     training: Recipe
-    overrides: dict[str, RecipeChanges] | None = None  # type: ignore[valid-type]
+    overrides: dict[Name, RecipeChanges] | None = None  # type: ignore[valid-type]
     """Changes of the recipe for some rows: a row or a pattern (*, ?) → keys of `training`."""
-    checkpoints: dict[str, Annotated[str, Field(min_length=1)]] | None = None
+    checkpoints: dict[Name, Annotated[str, Field(min_length=1)]] | None = None
     """Checkpoints of others, evaluated and shown beside the rows trained here: row → file."""
     detection: Detection | None = None
     """The third table, in mmdetection; left out without this section."""
-    evidence: Evidence | None = None
+    evidence: EvidenceSettings | None = None
     """What `snakemake evidence` trains."""
     weights_stay: bool | None = None
     """The weights stay on the machine that trained them: the runs' records say so, and the tables offer none."""
@@ -295,12 +299,12 @@ class Preset(Section):
         """
         if not isinstance(values, dict):
             raise UserError(f"{path}: it has no keys, and a preset has, such as 'rows' and 'data'")
-        if (empty := _empty(values)) is not None:
-            raise UserError(f"{path}: '{empty}': it has no value; give it one, or leave the key out")
+        if empty := _empty(values):
+            raise UserError(f"{path}: '{_dotted(empty)}': it has no value; give it one, or leave the key out")
         try:
             preset = cls.model_validate(values)
         except ValidationError as error:
-            raise UserError(f"{path}: {_explain(error, cls)}") from None
+            raise UserError(f"{path}: {_explain(error, values)}") from None
         preset._path = Path(path)
         try:
             preset._check()
@@ -413,47 +417,73 @@ def _check_data(data: Data) -> None:
         raise UserError(f"'data.resize': {data.resize} is smaller than 'data.image_size' ({data.image_size})")
 
 
-def _explain(error: ValidationError, model: type[Section]) -> str:
+def _explain(error: ValidationError, values: dict[str, Any]) -> str:
     """The first mistake in words. A misspelt key is missing under its right name too: the misspelling is named."""
-    errors = error.errors(include_url=False)
-    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
-    location = [
-        part
-        for part in first["loc"]
-        if not (isinstance(part, str) and (part.endswith("]") or "[" in part or part in ("literal", "str", "list")))
-    ]
-    where = ".".join(map(str, location))
+    errors = [(_place(one, values), one) for one in error.errors(include_url=False)]
+    place, first = next((found for found in errors if found[1]["type"] == "extra_forbidden"), errors[0])
+    same = [one for where, one in errors if where == place]
+    if first["type"] == "literal_error" and isinstance(first["input"], list):
+        # Of what may be a word or a list: what is wrong with the list.
+        place, first = next((found for found in errors if found[1]["type"] != "literal_error"), errors[0])
+        same = [first]
+    where = _dotted(place)
     if first["type"] == "extra_forbidden":
-        return f"unknown key '{where}'{nearest(str(location[-1]), _keys(model, location[:-1]))}"
+        return f"unknown key '{where}'{nearest(str(place[-1]), _keys(Preset, place[:-1]))}"
     if first["type"] == "missing":
         return f"the key '{where}' is missing"
-    value = repr(first["input"])
-    message = str(first["ctx"]["error"]) if "error" in first.get("ctx", {}) else f"{value[:60]}: {first['msg']}"
-    return f"'{where}': {message}"
+    if first["type"] == "value_error":
+        return f"'{where}': {first['ctx']['error']}"
+    wrong = _cut(repr(first["input"]))
+    if first["type"] in ("model_type", "dict_type"):
+        return f"'{where}': {wrong}: it should have keys"
+    must = " or ".join(one["msg"].removeprefix("Input should be ") for one in same)
+    must = f"it should be {must}" if first["msg"].startswith("Input should be ") else f"{must[0].lower()}{must[1:]}"
+    return f"'{where}': {wrong}: {must}"
 
 
-def _empty(values: Any) -> str | None:
-    """Where the first value that is none stands."""
+def _place(error: ErrorDetails, values: Any) -> list[str | int]:
+    """The keys that lead to a mistake, without pydantic's names for the types that a value may have."""
+    place: list[str | int] = []
+    for part in error["loc"]:
+        inside = part in values if isinstance(values, dict) else isinstance(values, list) and isinstance(part, int)
+        if inside:
+            values = values[part]
+        if inside or (error["type"] == "missing" and part == error["loc"][-1]):
+            place.append(part)
+    return place
+
+
+def _dotted(place: Iterable[str | int]) -> str:
+    """A place as messages say it: "training.epochs"."""
+    return ".".join(_cut(repr(str(part))[1:-1]) for part in place)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+
+
+def _empty(values: Any) -> list[str | int]:
+    """The keys that lead to the first value that is none; nothing where there is none."""
     parts = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
     for key, value in parts:
         if value is None:
-            return str(key)
-        if (within := _empty(value)) is not None:
-            return f"{key}.{within}"
-    return None
+            return [key]
+        if within := _empty(value):
+            return [key, *within]
+    return []
 
 
-def _keys(model: type[Section], location: list[Any]) -> list[str]:
+def _keys(model: type[PresetPart], place: list[str | int]) -> list[str]:
     """The keys that a place of a preset may have."""
-    for part in location:
+    for part in place:
         field = model.model_fields.get(str(part))
         found = [kind for kind in _sections(field.annotation)] if field else []
         model = found[0] if found else model
     return list(model.model_fields)
 
 
-def _sections(annotation: Any) -> Iterable[type[Section]]:
-    if isinstance(annotation, type) and issubclass(annotation, Section):
+def _sections(annotation: Any) -> Iterable[type[PresetPart]]:
+    if isinstance(annotation, type) and issubclass(annotation, PresetPart):
         yield annotation
     for part in getattr(annotation, "__args__", ()):
         yield from _sections(part)

@@ -71,7 +71,7 @@ def commit() -> str | None:
     """
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", Path(__file__).parent, *arguments]
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     changed = "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)results"

@@ -278,8 +278,12 @@ class DetectorProfiles(Measurement):
 class EvidenceRecord(Measurement):
     """`evidence/NAME.json`; what a piece measured is its own affair."""
 
-    piece: str
     evidence: dict[str, Any]
+
+    @property
+    def piece(self) -> str:
+        """The name of the piece."""
+        return self.of["piece"]
 
 
 class View(Record):

@@ -87,7 +87,9 @@ class Study:
         return [found] if found is not None else []
 
     def detectors(self, row: DetectorRow) -> list[EvaluatedDetectorRun]:
-        """The runs of a detection row, one for each seed that counts."""
+        """The runs of a detection row, one for each seed that counts; none where the preset has no section for them."""
+        if self.preset.detection is None:
+            return []
         found = (self._detector(Run(row, seed)) for seed in self.preset.seeds)
         return [run for run in found if run is not None]
 
@@ -104,6 +106,10 @@ class Study:
     def marked(self) -> dict[str, tuple[Reason, ...]]:
         """What is shown and must be marked, of all that was asked for so far, with the reasons."""
         return self._marked
+
+    def leave_out(self, job: Job, why: str) -> None:
+        """Says of the result of a job, whose record is whole, that it cannot be shown."""
+        self._refused[str(job)] = (Reason("damaged", why, str(job)),)
 
     def _classifier(self, run: Run) -> EvaluatedRun | None:
         if run not in self._runs:

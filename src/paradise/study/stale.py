@@ -130,6 +130,8 @@ class Survey:
             if record.inputs != self.input_hashes(job):
                 yield Reason("inputs", "it does not show the results as they are", str(job))
             return
+        for name in record.inputs.keys() - job.inputs.keys():
+            yield Reason("inputs", f"it was made of {name} as well", str(job))
         for name, path in job.inputs.items():
             maker = self._makers.get(path)
             now = self._hash(path, maker)

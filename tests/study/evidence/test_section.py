@@ -17,7 +17,7 @@ BRANCHES = ["standard1", "standard2", "skeleton", "group"]
 
 def record_of(name: str, evidence: dict) -> EvidenceRecord:
     record = begin_record("make_evidence", "digits", {"piece": name}, {}, {}, ["paradise.study.evidence.make"])
-    rest = {"outputs": {}, "piece": name, "evidence": evidence, "seal": "0" * 64}
+    rest = {"outputs": {}, "evidence": evidence, "seal": "0" * 64}
     return EvidenceRecord.model_validate(record | rest)
 
 

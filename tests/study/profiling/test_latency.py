@@ -5,7 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+from paradise.study.code import fingerprint
 from paradise.study.profiling.latency import time_rounds, write_latency
+from paradise.study.rows import Row
 
 
 class Sleep(nn.Module):
@@ -40,11 +42,22 @@ def test_every_round_has_an_order_of_its_own():
 
 
 def test_the_record(tmp_path):
-    write_latency(["pd_a_resnet18", "pd_b_resnet18"], rounds=3, threads=1, output=tmp_path / "latency.json")
+    rows = [Row.parse("pd_a_resnet18"), Row.parse("pd_b_resnet18")]
+    write_latency(rows, rounds=3, threads=1, preset="test", output=tmp_path / "latency.json")
     record = json.loads((tmp_path / "latency.json").read_text())
+    assert set(record) == {
+        *("step", "preset", "of", "settings", "inputs", "outputs", "code", "seal"),
+        *("time", "commit", "versions", "machine", "rounds", "rows"),
+    }
+    assert (record["step"], record["preset"], record["of"]) == ("latency", "test", {})
+    assert record["settings"] == {"models": ["pd_a_resnet18", "pd_b_resnet18"], "rounds": 3, "threads": 1}
+    assert (record["inputs"], record["outputs"]) == ({}, {})
+    networks = (f"paradise.models.{kind}" for kind in ("plain", "pd_a", "pd_b"))
+    assert record["code"] == fingerprint("paradise.study.profiling.latency", *networks)
     assert list(record["rows"]) == ["pd_a_resnet18", "pd_b_resnet18"]
     assert (record["rounds"], record["machine"]["threads"]) == (3, 1)
     for row in record["rows"].values():
+        assert set(row) == {"median_ms", "quartiles_ms", "ratio"}
         assert row["quartiles_ms"][0] <= row["median_ms"] <= row["quartiles_ms"][1]
     # Both are ratios to a ResNet18 that is timed with them and not recorded.
     summed, gated = record["rows"].values()

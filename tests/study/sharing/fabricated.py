@@ -61,7 +61,9 @@ def write(job: Job, survey: Survey, **other: Any) -> None:
 
 def _made_up(schema: type[Part], *left_out: str) -> dict[str, Any]:
     """A value of its type for every key that must be there."""
-    needed = {name: field for name, field in schema.model_fields.items() if field.is_required() and name not in left_out}
+    needed = {
+        name: field for name, field in schema.model_fields.items() if field.is_required() and name not in left_out
+    }
     return {name: _value(field.annotation) for name, field in needed.items()}
 
 

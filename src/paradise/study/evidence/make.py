@@ -31,4 +31,4 @@ def make_evidence(name: str, preset: Preset, threads: int, gpus: int | None = No
     record = begin_record(STEP.name, preset.name, job.wildcards, job.settings, job.inputs, entries, device)
     with use_precision("float32", device):
         measured = piece.measure(networks)
-    write_record(job.record, EvidenceRecord, record | {"outputs": {}, "piece": name, "evidence": measured})
+    write_record(job.record, EvidenceRecord, record | {"outputs": {}, "evidence": measured})

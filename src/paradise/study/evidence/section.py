@@ -13,7 +13,6 @@ from paradise.study import figures
 from paradise.study.records import EvidenceRecord
 from paradise.study.registry import EVIDENCE
 from paradise.study.results import Study
-from paradise.study.stale import Reason
 from paradise.study.steps.make_evidence import STEP
 
 # What a record of other code may raise where it is read.
@@ -72,8 +71,7 @@ def sections(study: Study) -> list[Section]:
             made.append(figures.styled(piece.show)(study, record))
         except MALFORMED as error:
             job = STEP.job(study.preset, piece=name)
-            text = f"{job.record} cannot be shown ({error!r})"
-            study.refused[str(job)] = (Reason("damaged", text, str(job)),)
+            study.leave_out(job, f"{job.record} cannot be shown ({error!r})")
     return made
 
 

@@ -51,7 +51,6 @@ def write_report(preset: Preset) -> None:
     pictures = figures.draw(of_study)
     figures.save(pictures, preset.results / "figures")
     runs, tables = _runs(study), _tables(study)
-    damaged, refused = list_refused(study)
     text = (
         _environment()
         .get_template("report.html.jinja")
@@ -60,8 +59,8 @@ def write_report(preset: Preset) -> None:
             dataset=DATASETS.get(preset.data.dataset).title,
             counts=_counts(study, evidence),
             missing=list_missing(study),
-            damaged=damaged,
-            refused=refused,
+            damaged=list_refused(study, damaged=True),
+            refused=list_refused(study, damaged=False),
             claims=[(title, table) for title, table in tables if isinstance(table, ClaimsTable)],
             tables=[(title, table) for title, table in tables if not isinstance(table, ClaimsTable)],
             figures={name: text for name, (_, text) in drawn.items()},

@@ -1,11 +1,8 @@
 """What of a study is not here or not shown, and the commands that make it."""
 
-from collections.abc import Iterable
-
 from paradise.study.notes import reasons_text
 from paradise.study.preset import Preset
 from paradise.study.results import Study
-from paradise.study.stale import Reason
 from paradise.study.steps import Job
 from paradise.study.terminal.options import DIGITS
 
@@ -19,36 +16,23 @@ def list_missing(study: Study) -> list[tuple[str, str]]:
     return [(f"{job.place} ({job.step.about})", _command(job, study.preset)) for job in last]
 
 
-def list_refused(study: Study) -> tuple[list[tuple[str, list[str]]], list[tuple[str, list[str]]]]:
-    """What is here and not shown, of all that was asked for: what is damaged, and what is of other settings or data.
+def list_refused(study: Study, damaged: bool) -> list[tuple[str, list[str]]]:
+    """What is here and not shown, of all that was asked for.
+
+    Args:
+        study: Whose results they are.
+        damaged: Whether to list what is damaged, or what is of other settings, data or files.
 
     Returns:
-        Of each the reasons, with the jobs that they are of.
+        The reasons, each with the jobs whose results they keep back.
     """
-    damaged: dict[str, str] = {}
-    other: dict[str, str] = {}
-    for reasons in study.refused.values():
-        for job, of in _by_job(reasons).items():
-            kinds = {reason.kind for reason in of}
-            (damaged if "damaged" in kinds else other)[job] = reasons_text(of)
-    return _by_text(damaged), _by_text(other)
+    jobs: dict[str, list[str]] = {}
+    for job, reasons in study.refused.items():
+        if damaged == any(reason.kind == "damaged" for reason in reasons):
+            jobs.setdefault(reasons_text(reasons), []).append(job)
+    return list(jobs.items())
 
 
 def _command(job: Job, preset: Preset) -> str:
     configured = "" if preset.path == DIGITS else f" --configfile {preset.path}"
     return f"snakemake {job.record}{configured}"
-
-
-def _by_job(reasons: Iterable[Reason]) -> dict[str, list[Reason]]:
-    """Reasons by the job that they are of, and not by what was made of what it made."""
-    by_job: dict[str, list[Reason]] = {}
-    for reason in reasons:
-        by_job.setdefault(reason.job, []).append(reason)
-    return by_job
-
-
-def _by_text(said: dict[str, str]) -> list[tuple[str, list[str]]]:
-    jobs: dict[str, list[str]] = {}
-    for job, text in said.items():
-        jobs.setdefault(text, []).append(job)
-    return list(jobs.items())

@@ -1,4 +1,7 @@
-"""Sharing a study through DVC. Snakemake computes; DVC keeps and shares, by content; `stale.Survey` decides what counts."""
+"""Sharing a study through DVC.
+
+Snakemake computes; DVC keeps and shares, by content; `stale.Survey` alone decides what counts.
+"""
 
 from pathlib import Path
 

@@ -46,7 +46,7 @@ def stage_settings(job: Job) -> dict[str, Any]:
 
 
 def staged_jobs(preset: Preset) -> list[Job]:
-    """The jobs of a study that have a stage: all but those made from a run that is not the study's, and what needs these."""
+    """The jobs of a study that have a stage: all but those made from a run that the study has not."""
     jobs = [job for step in all_steps().values() for job in step.of(preset)]
     while True:
         made = {path for job in jobs for path in job.outputs}
@@ -87,16 +87,14 @@ def pipeline(preset: Preset) -> dict[str, Any]:
 
 def study_files(preset: Preset) -> dict[Path, str]:
     """What `paradise dvc-yaml` writes for a study, by path."""
-    return {PIPELINE: pipeline_text(preset), preset.results / ".gitignore": ignored_text(preset)}
+    return {PIPELINE: to_text(preset, pipeline(preset)), preset.results / ".gitignore": ignored_text(preset)}
 
 
-def pipeline_text(preset: Preset) -> str:
-    """`dvc.yaml` as it is written."""
+def to_text(preset: Preset, content: dict[str, Any]) -> str:
+    """The content of `dvc.yaml` as it is written."""
     header = HEADER.format(preset=shlex.quote(str(preset.path)))
-    text: str = yaml.dump(
-        pipeline(preset), Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=1000
-    )
-    return header + text
+    body: str = yaml.dump(content, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=1000)
+    return header + body
 
 
 def ignored_text(preset: Preset) -> str:
@@ -113,7 +111,7 @@ def ignored_text(preset: Preset) -> str:
 
 def _shortened(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings with a digest in place of every section but recipes, which people compare key by key."""
-    short = {}
+    short: dict[str, Any] = {}
     for key, value in settings.items():
         if isinstance(value, dict) and "recipe" in value:
             short[key] = _shortened(value)
@@ -161,7 +159,7 @@ def _stage(job: Job, dependencies: list[Path]) -> dict[str, Any]:
 
 
 def _dependencies(inputs: list[Path], makers: dict[Path, Job]) -> list[Path]:
-    """The files of the project that are compared for `inputs`; of one that lies elsewhere, the record that vouches for it."""
+    """The files of the project that are compared for `inputs`; for one elsewhere, the record that vouches for it."""
     found: dict[Path, None] = {}
     for path in inputs:
         maker = makers.get(path)
@@ -175,7 +173,9 @@ def _dependencies(inputs: list[Path], makers: dict[Path, Job]) -> list[Path]:
 def _files(job: Job) -> list[Path]:
     """The files of a job that DVC compares: its own, and those beside its record that this vouches for."""
     if outside := [path for path in job.outputs if not _is_inside(path)]:
-        raise UserError(f"{outside[0]} lies outside the project, where DVC keeps nothing; give it a place in the project")
+        raise UserError(
+            f"{outside[0]} lies outside the project, where DVC keeps nothing; give it a place in the project"
+        )
     beside = (path for path in job.vouched.values() if path.is_relative_to(job.record.parent))
     return list(dict.fromkeys([*job.outputs, *beside]))
 

@@ -4,16 +4,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from dvc.exceptions import DownloadError, DvcException
-from dvc.output import Output
 from dvc.repo import Repo
+from dvc_data.hashfile.checkout import checkout
 
 from paradise.errors import UserError
 from paradise.study.preset import Preset
-from paradise.study.sharing import LOCK, PIPELINE, STUDY, WEIGHTS
-from paradise.study.sharing.pipeline import staged_jobs
-from paradise.study.sharing.repo import SharedStudy, described, in_words, lacks, open_repo, say
+from paradise.study.sharing import STUDY, WEIGHTS
+from paradise.study.sharing.repo import SharedStudy, described, hash_infos, in_words, open_repo, say
 from paradise.study.stale import Survey
-from paradise.study.terminal.summary import describe_missing, describe_stale
+from paradise.study.terminal.summary import describe_stale
 
 
 def pull() -> None:
@@ -26,8 +25,7 @@ def pull() -> None:
     """
     with open_repo() as repo:
         study = SharedStudy(repo, described())
-        _fetch(study, STUDY)
-        missing = sorted(str(out) for out in lacks(repo, study.outputs(STUDY)))
+        missing = _fetch(study, STUDY)
         if missing and (reason := study.unreachable(STUDY)):
             raise UserError(f"the remote '{STUDY}' {reason}; nothing was changed")
         _fetch(study, WEIGHTS)
@@ -37,52 +35,48 @@ def pull() -> None:
             _pull_folder(repo, file)
 
 
-def _fetch(study: SharedStudy, remote: str) -> None:
-    """Brings into DVC's cache what a remote has of its files; what it lacks, the cache lacks then too."""
-    wanted = {out.hash_info for out in lacks(study.repo, study.outputs(remote))}
+def _fetch(study: SharedStudy, remote: str) -> list[str]:
+    """Brings into DVC's cache what a remote has of its files; returns the paths of those that the cache lacks then."""
+    kept = study.kept(remote)
+    wanted = {md5 for md5 in kept.values() if not study.in_cache(md5)}
     if wanted and not study.unreachable(remote):
-        study.repo.cloud.pull(wanted, remote=remote)
+        study.repo.cloud.pull(hash_infos(wanted), remote=remote)
+    lacking = {md5 for md5 in wanted if not study.in_cache(md5)}
+    return sorted(path for path, md5 in kept.items() if md5 in lacking)
 
 
 def _checkout(study: SharedStudy) -> None:
     """Puts the cache's files into the workspace, but never over changes that the cache does not hold."""
-
-    def saved(out: Output) -> bool:
-        return bool(study.repo.cache.local.exists(out.get_hash().value))
-
-    with study.repo.lock:
-        for out in (*study.outputs(STUDY), *study.outputs(WEIGHTS)):
-            state = study.state(out)
-            if not out.hash_info or not (state == "deleted" or (state == "modified" and saved(out))):
+    cache, repo = study.repo.cache.local, study.repo
+    with repo.lock:
+        for path, md5 in (study.kept(STUDY) | study.kept(WEIGHTS)).items():
+            found = study.found(path)
+            if found is not None and (found["md5"] == md5 or not study.in_cache(found["md5"])):
                 continue
-            if not lacks(study.repo, [out]):
-                out.checkout(force=True)
-    study.forget_states()
+            if study.in_cache(md5):
+                checkout(str(Path(path).absolute()), cache.fs, cache.get(md5), cache, force=True, state=repo.state)
+    study.look_again()
 
 
 def _report(study: SharedStudy, missing: list[str]) -> None:
     """Says how the study stands. `missing`: the files that could not be fetched."""
     survey = Survey(study.preset)
-    shared = study.stages(survey)
-    current = [(job, stage) for job, stage in shared if not survey.missing(job) and not survey.refused(job)]
-    unrecorded = [str(job) for job, stage in current if study.files_differ(job, stage)]
-    say(f"{len(current) - len(unrecorded)} of {len(shared)} stages are as recorded")
-    if len(shared) < (wanted := len(staged_jobs(study.preset))):
-        say(f"{PIPELINE} has stages for {len(shared)} of {wanted} results; `paradise dvc-yaml` writes all")
+    jobs = study.jobs(survey)
+    current = {name: job for name, job in jobs.items() if not survey.missing(job) and not survey.refused(job)}
+    unrecorded = [str(job) for name, job in current.items() if study.files_differ(name, job)]
+    say(f"{len(current) - len(unrecorded)} of {len(jobs)} stages are as recorded")
+    if study.outdated:
+        say(study.outdated)
     if unrecorded:
         say(f"{len(unrecorded)} were made here since, not pushed yet: {in_words(unrecorded)}")
     if missing:
         say(f"{len(missing)} files could not be fetched: a remote lacks them or holds them damaged")
-        for path in missing:
-            say(f"  {path}")
-    absent = [out for out in study.outputs(WEIGHTS) if not out.exists]
-    if absent:
-        if study.weights_unset:
-            why = "is not set"
-        else:
-            why = study.unreachable(WEIGHTS) or "lacks them or holds them damaged"
-        say(f"{len(absent)} files of weights are not here: the remote '{WEIGHTS}' {why}")
-    for line in (*describe_missing(survey), *describe_stale(survey)):
+        for lacking in missing:
+            say(f"  {lacking}")
+    if absent := [path for path in study.kept(WEIGHTS) if not Path(path).exists()]:
+        why = None if study.weights_unset else study.unreachable(WEIGHTS) or "lacks them or holds them damaged"
+        say(f"{len(absent)} files of weights are not here: the remote '{WEIGHTS}' {why or 'is not set'}")
+    for line in describe_stale(survey):
         say(line)
 
 
@@ -93,7 +87,7 @@ def _pull_folder(repo: Repo, file: Path) -> None:
     (out,) = (out for out in repo.index.outs if Path(out.fs_path) == results.resolve())
     with suppress(DownloadError):
         repo.fetch([str(file)], remote=STUDY)
-    if lacks(repo, [out]):
+    if out.changed_cache():
         say(f"{results} could not be fetched: the remote lacks some of it or holds it damaged")
         return
     try:

@@ -1,35 +1,21 @@
 """push: what was made here, recorded in `dvc.lock` and shared. What must not be shown is not recorded either."""
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from dvc.dependency import ParamsDependency
-from dvc.stage import PipelineStage
-from dvc.stage.serialize import to_single_stage_lockfile
 from dvc.utils.serialize import dump_yaml
-from dvc_data.hashfile.hash_info import HashInfo
-from dvc_data.hashfile.meta import Meta
 
 from paradise.errors import UserError
 from paradise.files import replacing
 from paradise.study.code import digest
 from paradise.study.files import write_text
 from paradise.study.preset import Preset
-from paradise.study.records import Record
-from paradise.study.sharing import LOCK, PIPELINE, STUDY, WEIGHTS
-from paradise.study.sharing.pipeline import SETTINGS, pipeline, stage_settings, write_settings
-from paradise.study.sharing.repo import (
-    SharedStudy,
-    described,
-    files_of,
-    in_words,
-    open_repo,
-    read_pipeline,
-    say,
-)
+from paradise.study.sharing import LOCK, STUDY, WEIGHTS
+from paradise.study.sharing.pipeline import SETTINGS, settings_path, stage_settings, write_settings
+from paradise.study.sharing.repo import SharedStudy, described, hash_infos, in_words, open_repo, say
 from paradise.study.stale import Reason, Survey
-from paradise.study.steps import Job, all_steps
+from paradise.study.steps import all_steps
 from paradise.study.terminal.summary import group_reasons
 
 
@@ -44,15 +30,17 @@ def push() -> None:
     """
     with open_repo() as repo:
         preset = described()
-        if read_pipeline() != pipeline(preset):
-            raise UserError(f"{PIPELINE} is not what {preset.path} makes; `paradise dvc-yaml --preset {preset.path}` is")
+        study = SharedStudy(repo, preset)
+        if study.outdated:
+            raise UserError(study.outdated)
         write_settings(preset)
-        study, survey = SharedStudy(repo, preset), Survey(preset)
-        made, before, refused = _sort(study, survey)
-        _record(study, survey, made)
-        say(f"{len(made)} stages recorded in {LOCK}, {before} as before")
+        survey = Survey(preset)
+        lock, refused = _record(study, survey)
+        made = [name for name, entry in lock.items() if entry != study.lock.get(name) and name != SETTINGS]
+        _write(study, lock)
+        say(f"{len(made)} stages recorded in {LOCK}, {len(lock) - len(made) - 1} as before")
         if marked := sum(not survey.refused(job) and bool(survey.marks(job)) for job in survey.jobs.values()):
-            say(f"{marked} of these are of other code or versions, and marked; `paradise status` says which")
+            say(f"{marked} of all are of other code or versions, and marked; `paradise status` says which")
         if refused:
             say(f"{len(refused)} not recorded; `paradise pull` fetches them, or `snakemake` computes them:")
             for line in group_reasons(survey, (reason for reasons in refused for reason in reasons)):
@@ -90,7 +78,8 @@ def push_folder(path: Path) -> None:
 
 def left_behind(preset: Preset) -> list[str]:
     """Patterns of what does not travel with a study's folder: the weights, and what is made of the rest in seconds."""
-    patterns = [f"{preset.results}/{name}" for name in ("**/*.safetensors", "figures", "logs/*.log", "benchmarks/*.tsv")]
+    beside = "**/*.safetensors", "figures", "logs/*.log", "benchmarks/*.tsv"
+    patterns = [f"{preset.results}/{name}" for name in beside]
     for step in all_steps().values():
         if step.view:
             patterns += [step.pattern(preset, pattern) for pattern in (*step.outputs, step.record)]
@@ -98,77 +87,60 @@ def left_behind(preset: Preset) -> list[str]:
     return [f"/{pattern}" for pattern in dict.fromkeys(re.sub(r"{\w+}", "*", pattern) for pattern in patterns)]
 
 
-def _sort(study: SharedStudy, survey: Survey) -> tuple[list[tuple[Job, PipelineStage]], int, list[tuple[Reason, ...]]]:
-    """The stages to record, the number of those that are recorded as they are, and why each of the others is not."""
-    made, before, refused = [], 0, []
-    for job, stage in study.stages(survey):
+def _record(study: SharedStudy, survey: Survey) -> tuple[dict[str, dict[str, Any]], list[tuple[Reason, ...]]]:
+    """What `dvc.lock` is to say of each stage, and why it says nothing new of some."""
+    lock, refused = {SETTINGS: _entry(study, SETTINGS)}, []
+    for name, job in study.jobs(survey).items():
         record = survey.record(job)
         if record is None or survey.refused(job):
             refused.append(survey.refused(job))
-        elif not _changed(study, job, stage, record):
-            before += 1
-        elif absent := _absent(study, job, stage):
+            continue
+        recorded = study.recorded(name).get(str(job.record))
+        # Where `dvc.lock` has the record that is here, it has the files that came with it, wherever they are now.
+        known = recorded is not None and recorded == study.found(str(job.record))
+        settings = stage_settings(job) | {"code": digest(record.code)}  # the code that made what is here
+        entry = _entry(study, name, known, {str(settings_path(job.preset)): {name: settings}})
+        if absent := [out["path"] for out in entry["outs"] if "md5" not in out]:
             refused.append(tuple(Reason("outputs", f"{path} is not here", str(job)) for path in absent))
-        else:
-            made.append((job, stage))
-    return made, before, refused
+            continue
+        lock[name] = entry
+    return lock, refused
 
 
-def _changed(study: SharedStudy, job: Job, stage: PipelineStage, record: Record) -> bool:
-    """Whether `dvc.lock` says something else of a stage than what is here."""
-    settings = [entry.hash_info.value for entry in stage.deps if isinstance(entry, ParamsDependency)]
-    deps = (study.state(dep) for dep in files_of(stage))
-    return (
-        study.files_differ(job, stage)
-        or stage.changed_stage()
-        or settings != [_settings(job, stage, record)]
-        or any(state not in (None, "deleted") for state in deps)
-    )
+def _entry(study: SharedStudy, name: str, known: bool = False, params: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What `dvc.lock` is to say of a stage. `known`: whether it is right as to files that are not here."""
+
+    def files(key: str, paths: list[str]) -> list[dict[str, Any]]:
+        recorded = study.recorded(name, key) if known else {}
+        return [study.found(path) or recorded.get(path) or {"path": path, "hash": "md5"} for path in sorted(paths)]
+
+    stage = study.stages[name]
+    sections = {
+        "cmd": stage["cmd"],
+        "deps": files("deps", stage.get("deps", [])),
+        "params": params,
+        "outs": files("outs", [file.path for file in study.files(name)]),
+    }
+    return {key: value for key, value in sections.items() if value}
 
 
-def _absent(study: SharedStudy, job: Job, stage: PipelineStage) -> list[str]:
-    """The files of a stage that are not here, and of which `dvc.lock` says nothing that holds."""
-    if _record_is_as_recorded(study, job, stage):
-        return []
-    return [str(out) for out in stage.outs if not out.exists]
-
-
-def _record_is_as_recorded(study: SharedStudy, job: Job, stage: PipelineStage) -> bool:
-    """Whether `dvc.lock` has the record that is here, and so the files that came with it."""
-    return any(Path(str(out)) == job.record and study.state(out) is None for out in stage.outs)
-
-
-def _settings(job: Job, stage: PipelineStage, record: Record) -> dict:
-    """What `dvc.lock` says of a stage's settings, with the code that made what is here."""
-    return {stage.name: stage_settings(job) | {"code": digest(record.code)}}
-
-
-def _record(study: SharedStudy, survey: Survey, made: list[tuple[Job, PipelineStage]]) -> None:
-    """Writes `made` as they are now into `dvc.lock`, and leaves out of it what `dvc.yaml` no longer has."""
-    first = study.all_stages[SETTINGS]
+def _write(study: SharedStudy, lock: dict[str, dict[str, Any]]) -> None:
+    """Writes `dvc.lock`, with what it said of the stages that `lock` lacks, and puts the files into DVC's cache."""
+    cache = study.repo.cache.local
     with study.repo.lock:
-        entries = dict(first.dvcfile.lockfile_contents.get("stages", {}))
-        if any(study.state(entry) for entry in (*first.deps, *first.outs)) or first.changed_stage():
-            first.save()
-            entries[SETTINGS] = to_single_stage_lockfile(first)
-        for job, stage in made:
-            record = survey.record(job)
-            known = _record_is_as_recorded(study, job, stage)
-            for entry in (*files_of(stage), *stage.outs):
-                if entry.exists:
-                    entry.save()
-                elif not known:
-                    entry.hash_info, entry.meta = HashInfo(), Meta()
-            for entry in stage.deps:
-                if isinstance(entry, ParamsDependency):
-                    entry.hash_info = HashInfo("params", _settings(job, stage, record))
-            # Not relinked: what lies here stays as it is.
-            stage.commit(allow_missing=True, relink=False)
-            entries[stage.name] = to_single_stage_lockfile(stage)
-        lock = {"schema": "2.0", "stages": {name: entries[name] for name in study.all_stages if name in entries}}
-        if lock != first.dvcfile.lockfile_contents:
+        wanted = {}
+        for name in lock:
+            for file in study.files(name):
+                found = study.found(file.path)
+                if file.remote is not None and found is not None and not study.in_cache(found["md5"]):
+                    wanted[found["md5"]] = str(Path(file.path).absolute())
+        cache.add(list(wanted.values()), cache.fs, list(wanted))
+        merged = study.lock | lock
+        stages = {name: merged[name] for name in study.stages if name in merged}
+        if stages != study.lock:
             with replacing(LOCK) as temporary:
-                dump_yaml(str(temporary), lock)
+                dump_yaml(str(temporary), {"schema": "2.0", "stages": stages})
+        study.lock = stages
 
 
 def _send(study: SharedStudy) -> int:
@@ -178,8 +150,7 @@ def _send(study: SharedStudy) -> int:
     """
     sent = 0
     for remote in (STUDY,) if study.weights_unset else (STUDY, WEIGHTS):
-        hashes = {out.hash_info for out in study.outputs(remote) if out.hash_info}
-        result = study.repo.cloud.push(hashes, remote=remote)
+        result = study.repo.cloud.push(hash_infos(set(study.kept(remote).values())), remote=remote)
         if result.failed:
             raise UserError(f"{len(result.failed)} files could not be sent to the remote '{remote}'; is it reachable?")
         sent += len(result.transferred)

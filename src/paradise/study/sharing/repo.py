@@ -1,26 +1,30 @@
-"""The study of `dvc.yaml` as DVC has it: its stages, what `dvc.lock` records of their files, and the remotes."""
+"""The study of `dvc.yaml` as DVC has it: its stages, what `dvc.lock` records of their files, cache and remotes.
+
+DVC's own reading of a pipeline takes minutes where there are thousands of stages, so this works on what the two files
+say; hashes, cache and remotes are DVC's.
+"""
 
 import logging
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property, partial
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import sys
-
 import yaml
-from dvc.dependency import ParamsDependency
 from dvc.exceptions import DownloadError, DvcException, UploadError
-from dvc.output import Output
 from dvc.repo import Repo
-from dvc.stage import PipelineStage
+from dvc.utils.serialize import parse_yaml
+from dvc_data.hashfile.build import build
+from dvc_data.hashfile.hash_info import HashInfo
 
 from paradise.errors import UserError
 from paradise.study.files import locked
 from paradise.study.preset import Preset
 from paradise.study.sharing import LOCK, PIPELINE, STUDY, WEIGHTS
-from paradise.study.sharing.pipeline import stage_name
+from paradise.study.sharing.pipeline import pipeline, stage_name, to_text
 from paradise.study.stale import Survey
 from paradise.study.steps import Job
 
@@ -30,22 +34,17 @@ TAKEN = "another `paradise pull` or `push` is at work here; wait until it ends"
 say = partial(print, file=sys.stderr)
 
 
-def read_pipeline() -> dict[str, Any]:
-    """The content of `dvc.yaml`. Raises UserError where there is none, or it was not written for a preset."""
+def described() -> Preset:
+    """The preset of the study that `dvc.yaml` is of. Raises UserError where there is no such file, or it names none."""
     if not PIPELINE.is_file():
         raise UserError(f"no {PIPELINE} here; run in the project's folder")
     try:
-        content = yaml.load(PIPELINE.read_text(), Loader=yaml.CSafeLoader)
-        if isinstance(content["vars"][0]["preset"], str):
-            return dict(content)
+        path = yaml.safe_load(PIPELINE.read_text().partition("\nstages:")[0])["vars"][0]["preset"]
     except (yaml.YAMLError, LookupError, TypeError):
-        pass
-    raise UserError(f"{PIPELINE} is of no preset; `paradise dvc-yaml --preset FILE` writes it for one")
-
-
-def described() -> Preset:
-    """The preset of the study that `dvc.yaml` is of."""
-    return Preset.load(Path(read_pipeline()["vars"][0]["preset"]))
+        path = None
+    if not isinstance(path, str):
+        raise UserError(f"{PIPELINE} names no preset; `paradise dvc-yaml --preset FILE` writes it for one")
+    return Preset.load(Path(path))
 
 
 @contextmanager
@@ -53,7 +52,7 @@ def open_repo() -> Iterator[Repo]:
     """DVC in the working folder, for one process at a time; its errors become one line."""
     logging.getLogger("dvc").setLevel(logging.CRITICAL)
     logging.getLogger("dvc_data").setLevel(logging.CRITICAL)
-    read_pipeline()
+    described()
     if LOCK.exists():
         for number, line in enumerate(LOCK.read_text().splitlines(), start=1):
             if line.startswith(("<<<<<<<", ">>>>>>>")):
@@ -76,54 +75,101 @@ def open_repo() -> Iterator[Repo]:
             raise UserError(f"DVC: {' '.join(str(error).split())}") from None
 
 
+@dataclass(frozen=True)
+class SharedFile:
+    """A file that a stage writes. `remote`: where DVC shares it; None where git keeps it, or nobody."""
+
+    path: str
+    remote: str | None
+
+
 class SharedStudy:
     """The stages of `dvc.yaml`, with what `dvc.lock` records of each.
 
-    Args:
+    Attributes:
         repo: DVC.
         preset: The study that they are of.
+        outdated: That `dvc.yaml` is not what the preset makes, and what to do; None where it is.
+        stages: By name, as `dvc.yaml` has them.
+        lock: By name, as `dvc.lock` has them.
+        weights_unset: Whether no place was set for the weights.
     """
 
     def __init__(self, repo: Repo, preset: Preset):
         self.repo, self.preset = repo, preset
+        content, text = pipeline(preset), PIPELINE.read_text()
+        self.outdated: str | None = None
+        if text != to_text(preset, content):
+            content = yaml.safe_load(text)
+            self.outdated = (
+                f"{PIPELINE} is not what {preset.path} makes; `paradise dvc-yaml --preset {preset.path}` writes it"
+            )
+        self.stages: dict[str, dict[str, Any]] = content["stages"]
+        lock = parse_yaml(LOCK.read_text(), LOCK) if LOCK.exists() else {}
+        self.lock: dict[str, dict[str, Any]] = lock.get("stages", {})
         self.weights_unset = Path(repo.config["remote"][WEIGHTS]["url"]).resolve() == UNSET.resolve()
-        self._states: dict[tuple[type, str, str], str | None] = {}
+        self._found: dict[str, dict[str, Any] | None] = {}
 
-    @cached_property
-    def all_stages(self) -> dict[str, PipelineStage]:
-        """By name."""
-        return {stage.addressing: stage for stage in self.repo.index.stages if isinstance(stage, PipelineStage)}
+    def jobs(self, survey: Survey) -> dict[str, Job]:
+        """The jobs that have a stage, by its name, and left something, here or as `dvc.lock` records."""
+        named = ((stage_name(job), job) for job in survey.jobs.values())
+        staged = {name: job for name, job in named if name in self.stages}
+        return {name: job for name, job in staged.items() if name in self.lock or not survey.missing(job)}
 
-    def stages(self, survey: Survey) -> list[tuple[Job, PipelineStage]]:
-        """The stages of the jobs that a survey is of, each with its job."""
-        named = ((job, self.all_stages.get(stage_name(job))) for job in survey.jobs.values())
-        return [(job, stage) for job, stage in named if stage is not None]
+    def files(self, name: str) -> list[SharedFile]:
+        """The files that a stage writes."""
+        stage = self.stages[name]
+        entries = (item for entry in (*stage["outs"], *stage.get("metrics", ())) for item in entry.items())
+        return [
+            SharedFile(path, flags.get("remote", STUDY) if flags.get("cache", True) else None)
+            for path, flags in entries
+        ]
 
-    def outputs(self, remote: str) -> list[Output]:
-        """The files that belong to a remote."""
-        kept = (out for stage in self.all_stages.values() for out in stage.outs if out.use_cache)
-        return [out for out in kept if (out.remote or STUDY) == remote]
+    def recorded(self, name: str, key: str = "outs") -> dict[str, dict[str, Any]]:
+        """What `dvc.lock` says of the files of a stage, by path: of its `outs`, or its `deps`."""
+        return {entry["path"]: entry for entry in self.lock.get(name, {}).get(key, ())}
 
-    def state(self, entry: Output) -> str | None:
-        """What DVC says of the content of a file: "new", "modified", "deleted", or None where it is as recorded."""
-        key = type(entry), entry.fs_path, str(entry.hash_info)
-        if key not in self._states:
-            # Not `status()`: that speaks of the cache before it speaks of the file.
-            self._states[key] = next(iter(entry.workspace_status().values()), None)
-        return self._states[key]
+    def kept(self, remote: str) -> dict[str, str]:
+        """The files that a remote keeps: the MD5 of each, by path."""
+        found = {}
+        for name in self.stages:
+            recorded = self.recorded(name)
+            for file in self.files(name):
+                if file.remote == remote and "md5" in recorded.get(file.path, {}):
+                    found[file.path] = recorded[file.path]["md5"]
+        return found
 
-    def forget_states(self) -> None:
-        """Looks at the files anew from here on."""
-        self._states.clear()
+    def found(self, path: str) -> dict[str, Any] | None:
+        """What `dvc.lock` would say of a file, or a folder, as it is here; None where it is not."""
+        if path not in self._found:
+            self._found[path] = None
+            if Path(path).exists():
+                cache = self.repo.cache.local
+                place = str(Path(path).absolute())
+                _, meta, content = build(cache, place, cache.fs, "md5", ignore=self.repo.dvcignore, dry_run=True)
+                size = {"size": meta.size} | ({"nfiles": meta.nfiles} if meta.isdir else {})
+                self._found[path] = {"path": path, "hash": "md5", "md5": content.hash_info.value} | size
+        return self._found[path]
 
-    def files_differ(self, job: Job, stage: PipelineStage) -> bool:
-        """Whether what `job` left is something else than `dvc.lock` records; weights that are not here are no difference."""
+    def look_again(self) -> None:
+        """Forgets what was found of files, which have changed."""
+        self._found.clear()
 
-        def differs(out: Output) -> bool:
-            may_be_absent = out.remote == WEIGHTS or (job.step.local and not out.use_cache)
-            return self.state(out) not in ((None, "deleted") if may_be_absent else (None,))
+    def in_cache(self, md5: str) -> bool:
+        """Whether DVC's cache holds this content, undamaged."""
+        return md5 in self.repo.cache.local.oids_exist([md5])
 
-        return not any(out.hash_info for out in stage.outs) or any(map(differs, stage.outs))
+    def files_differ(self, name: str, job: Job) -> bool:
+        """Whether a stage's files are others than `dvc.lock` records; weights that are not here are no difference."""
+        recorded = self.recorded(name)
+        for file in self.files(name):
+            found = self.found(file.path)
+            may_be_absent = file.remote == WEIGHTS or (job.step.local and file.remote is None)
+            if found is None and may_be_absent and recorded:
+                continue
+            if found is None or found["md5"] != recorded.get(file.path, {}).get("md5"):
+                return True
+        return False
 
     def unreachable(self, remote: str) -> str | None:
         """That a remote cannot be read, and why; None where it can, whatever it holds."""
@@ -135,14 +181,9 @@ class SharedStudy:
         return None
 
 
-def files_of(stage: PipelineStage) -> list[Output]:
-    """The files that a stage is made from; its settings are no file of its own."""
-    return [entry for entry in stage.deps if not isinstance(entry, ParamsDependency)]
-
-
-def lacks(repo: Repo, outs: Iterable[Output]) -> list[Output]:
-    """Those of `outs` whose recorded content DVC's cache does not hold, or holds damaged."""
-    return [out for out in outs if out.use_cache and out.hash_info and out.changed_cache()]
+def hash_infos(hashes: set[str]) -> set[HashInfo]:
+    """MD5s as DVC's clients of remotes take them."""
+    return {HashInfo("md5", md5) for md5 in hashes}
 
 
 def in_words(names: list[str], between: str = ", ") -> str:

@@ -42,6 +42,7 @@ class Step:
         jobs: The wildcards of all its jobs in a study.
         inputs: The files that its numbers come from, by the names that its record has for them.
         waits_for: Files that must be there first, and are no inputs.
+        beside: Names of inputs that come with what it waits for: no rule has them as outputs.
         settings: What of the preset its numbers come from.
         vouches_for: The files whose hashes are its record's `outputs`; those of `outputs` by default.
         packages: Installed packages whose version decides its numbers.
@@ -61,6 +62,7 @@ class Step:
     jobs: Callable[[Preset], list[dict[str, str]]] = _once
     inputs: Callable[[Preset, Wildcards], dict[str, Path]] = _nothing
     waits_for: Callable[[Preset, Wildcards], list[Path]] = lambda preset, wildcards: []
+    beside: tuple[str, ...] = ()
     settings: Callable[[Preset, Wildcards], dict[str, Any]] = _nothing
     vouches_for: Callable[[Preset, Wildcards], dict[str, Path]] | None = None
     packages: tuple[str, ...] = ("torch",)
@@ -122,7 +124,8 @@ class Job:
     @cached_property
     def needs(self) -> list[Path]:
         """The files that must be there before it begins."""
-        return [*self.step.waits_for(self.preset, self.wildcards), *self.inputs.values()]
+        made = [path for name, path in self.inputs.items() if name not in self.step.beside]
+        return [*self.step.waits_for(self.preset, self.wildcards), *made]
 
     @cached_property
     def vouched(self) -> dict[str, Path]:
@@ -168,9 +171,19 @@ def places(preset: Preset) -> dict[str, str]:
     return {"results": str(preset.results), "data": preset.data.folder, "detection": detection}
 
 
-def run_of(wildcards: Wildcards, key: str = "row") -> Run:
-    """The run that wildcards `row`, or `detector`, and `seed` or `run` mean."""
-    row = Row.parse(wildcards["row"]) if key == "row" else DetectorRow.parse(wildcards[key])
+def row_of(wildcards: Wildcards) -> Row:
+    """The classification row that wildcards mean."""
+    return Row.parse(wildcards["row"])
+
+
+def detector_of(wildcards: Wildcards) -> DetectorRow:
+    """The detection row that wildcards mean."""
+    return DetectorRow.parse(wildcards["detector"])
+
+
+def run_from(wildcards: Wildcards) -> Run:
+    """The run of a row or a detector that wildcards mean."""
+    row = detector_of(wildcards) if "detector" in wildcards else row_of(wildcards)
     name = wildcards.get("run", f"seed{wildcards.get('seed')}")
     return Run(row, None if name == IMPORTED else int(name.removeprefix("seed")))
 

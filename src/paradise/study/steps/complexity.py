@@ -4,7 +4,7 @@ from paradise.study.preset import Preset
 from paradise.study.records import Complexity
 from paradise.study.rows import Row
 from paradise.study.steps import Step, network_modules
-from paradise.study.terminal.options import DIGITS, Models, Output, PresetPath, models_of
+from paradise.study.terminal.options import DIGITS, Models, Output, PresetPath
 
 
 def entries(models: list[Row]) -> list[str]:
@@ -24,7 +24,10 @@ STEP = Step(
 
 def command(models: Models = None, preset: PresetPath = DIGITS, output: Output = None) -> None:
     """Count parameters and operations of models (1000 classes, 224×224)."""
-    study = Preset.load(preset)
+    rows = [Row.parse(name) for name in models or ()]
+    if not rows or output is None:
+        study = Preset.load(preset)
+        rows, output = rows or study.models, output or STEP.job(study).record
     from paradise.study.profiling.complexity import write_complexity
 
-    write_complexity(models_of(models, study), study.name, output or STEP.job(study).record)
+    write_complexity(rows, preset.stem, output)

@@ -6,7 +6,7 @@ from typing import Any
 from paradise.study.preset import Preset
 from paradise.study.records import Evaluated
 from paradise.study.rows import Row
-from paradise.study.steps import Step, Wildcards, image_modules, manifest, network_modules, run_of, weights_of
+from paradise.study.steps import Step, Wildcards, image_modules, manifest, network_modules, row_of, run_from
 from paradise.study.steps.fuse import runs
 from paradise.study.terminal.options import Gpus, RunFolder, Threads, reserve
 
@@ -17,16 +17,16 @@ def entries(row: Row, dataset: str, loader: str) -> list[str]:
 
 
 def _entries(preset: Preset, wildcards: Wildcards) -> list[str]:
-    return entries(run_of(wildcards).row, preset.data.dataset, preset.data.loader)
+    return entries(row_of(wildcards), preset.data.dataset, preset.data.loader)
 
 
 def _inputs(preset: Preset, wildcards: Wildcards) -> dict[str, Path]:
-    folder = run_of(wildcards).folder(preset.results)
+    folder = run_from(wildcards).folder(preset.results)
     return manifest(preset) | {name: folder / name for name in ("weights.safetensors", "fused.safetensors")}
 
 
 def _waits_for(preset: Preset, wildcards: Wildcards) -> list[Path]:
-    folder = run_of(wildcards).folder(preset.results)
+    folder = run_from(wildcards).folder(preset.results)
     return [folder / "run.json", folder / "fused.json"]
 
 

@@ -8,7 +8,7 @@ import typer
 from paradise.study.preset import Preset
 from paradise.study.records import EvaluatedDetector
 from paradise.study.rows import DetectorRow
-from paradise.study.steps import Step, Wildcards, run_of, weights_of
+from paradise.study.steps import Step, Wildcards, detector_of, run_from, weights_of
 from paradise.study.steps.prepare_detection import STEP as PREPARE
 from paradise.study.steps.prepare_detection import annotations
 from paradise.study.steps.train_detector import PACKAGES, detector_modules, settings
@@ -24,7 +24,7 @@ def entries(row: DetectorRow, dataset: str) -> list[str]:
 def _inputs(preset: Preset, wildcards: Wildcards) -> dict[str, Path]:
     return {
         "annotations of val": annotations(preset, wildcards)["annotations of val"],
-        "weights.safetensors": weights_of(preset, run_of(wildcards, "detector")),
+        "weights.safetensors": weights_of(preset, run_from(wildcards)),
     }
 
 
@@ -35,9 +35,10 @@ STEP = Step(
     record="{results}/detection/{detector}/seed{seed}/evaluation.json",
     outputs=("{results}/detection/{detector}/seed{seed}/metrics.json",),
     jobs=TRAIN.jobs,
-    entries=lambda preset, wildcards: entries(DetectorRow.parse(wildcards["detector"]), detection_of(preset).dataset),
+    entries=lambda preset, wildcards: entries(detector_of(wildcards), detection_of(preset).dataset),
     inputs=_inputs,
     waits_for=lambda preset, wildcards: [PREPARE.job(preset).record, TRAIN.job(preset, **wildcards).record],
+    beside=("annotations of val",),
     settings=settings,
     packages=PACKAGES,
     in_git=("metrics.json",),

@@ -5,7 +5,7 @@ from pathlib import Path
 from paradise.study.preset import Preset
 from paradise.study.records import Fused
 from paradise.study.rows import Row
-from paradise.study.steps import Step, Wildcards, network_modules, run_of, weights_of
+from paradise.study.steps import Step, Wildcards, network_modules, row_of, run_from, weights_of
 from paradise.study.terminal.options import RunFolder
 
 
@@ -20,11 +20,11 @@ def runs(preset: Preset) -> list[dict[str, str]]:
 
 
 def _inputs(preset: Preset, wildcards: Wildcards) -> dict[str, Path]:
-    return {"weights.safetensors": weights_of(preset, run_of(wildcards))}
+    return {"weights.safetensors": weights_of(preset, run_from(wildcards))}
 
 
 def _waits_for(preset: Preset, wildcards: Wildcards) -> list[Path]:
-    return [run_of(wildcards).folder(preset.results) / "run.json"]
+    return [run_from(wildcards).folder(preset.results) / "run.json"]
 
 
 STEP = Step(
@@ -34,7 +34,7 @@ STEP = Step(
     record="{results}/{row}/{run}/fused.json",
     outputs=("{results}/{row}/{run}/fused.safetensors",),
     jobs=runs,
-    entries=lambda preset, wildcards: entries(run_of(wildcards).row),
+    entries=lambda preset, wildcards: entries(row_of(wildcards)),
     inputs=_inputs,
     waits_for=_waits_for,
     weights=("fused.safetensors",),

@@ -8,7 +8,7 @@ import typer
 from paradise.study.preset import Preset
 from paradise.study.records import Imported
 from paradise.study.rows import IMPORTED, Row, Run
-from paradise.study.steps import Step, Wildcards, network_modules
+from paradise.study.steps import Step, Wildcards, network_modules, row_of
 from paradise.study.terminal.options import DIGITS, PresetPath
 
 
@@ -33,7 +33,7 @@ STEP = Step(
     record=f"{{results}}/{{row}}/{IMPORTED}/run.json",
     outputs=(f"{{results}}/{{row}}/{IMPORTED}/weights.safetensors",),
     jobs=lambda preset: [{"row": run.row.id} for run in preset.runs if run.seed is None],
-    entries=lambda preset, wildcards: entries(Row.parse(wildcards["row"])),
+    entries=lambda preset, wildcards: entries(row_of(wildcards)),
     inputs=_checkpoint,
     settings=_settings,
     weights=("weights.safetensors",),

@@ -8,7 +8,7 @@ from paradise.study.preset import Preset
 from paradise.study.records import Latencies
 from paradise.study.rows import Row
 from paradise.study.steps import Step, network_modules
-from paradise.study.terminal.options import DIGITS, Models, Output, PresetPath, models_of
+from paradise.study.terminal.options import DIGITS, Models, Output, PresetPath
 
 
 def entries(models: list[Row]) -> list[str]:
@@ -35,12 +35,15 @@ def command(
     models: Models = None,
     preset: PresetPath = DIGITS,
     output: Output = None,
-    rounds: Annotated[int | None, typer.Option(min=1, help="Timed runs of every model; the preset's by default.")] = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Timed runs of every model; the preset's by default.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; the preset's by default.")] = None,
 ) -> None:
     """Time the fused models on the CPU (1000 classes, 224×224, batch 1), interleaved."""
+    rows = [Row.parse(name) for name in models or ()]
     study = Preset.load(preset)
     from paradise.study.profiling.latency import write_latency
 
     rounds, threads = rounds or study.latency.rounds, threads or study.latency.threads
-    write_latency(models_of(models, study), rounds, threads, study.name, output or STEP.job(study).record)
+    write_latency(rows or study.models, rounds, threads, study.name, output or STEP.job(study).record)

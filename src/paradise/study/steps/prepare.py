@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 
 from paradise.study.data.manifest import other_images, read_manifest
-from paradise.study.registry import DATASETS
 from paradise.study.preset import Preset
 from paradise.study.records import Prepared
+from paradise.study.registry import DATASETS
 from paradise.study.steps import Job, Step
 from paradise.study.terminal.options import DIGITS, PresetPath, Threads
 

@@ -30,6 +30,7 @@ STEP = Step(
     entries=_entries,
     inputs=lambda preset, wildcards: {"annotations of val": annotations(preset, wildcards)["annotations of val"]},
     waits_for=lambda preset, wildcards: [PREPARE.job(preset).record],
+    beside=("annotations of val",),
     settings=_settings,
     packages=PACKAGES,
 )

@@ -1,7 +1,7 @@
 """table: one of the tables, from what has been measured."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 

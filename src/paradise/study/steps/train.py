@@ -11,9 +11,20 @@ from paradise.errors import UserError
 from paradise.study.preset import Preset
 from paradise.study.records import Trained
 from paradise.study.rows import Row, Run
-from paradise.study.steps import Step, Wildcards, image_modules, manifest, network_modules, run_of
+from paradise.study.steps import Step, Wildcards, image_modules, manifest, network_modules, row_of
 from paradise.study.terminal.options import (
-    ACCEPT_CHANGES, DIGITS, RESTART, SAVE_MINUTES, AcceptChanges, Gpus, PresetPath, Restart, SaveMinutes, Seed, Threads, reserve,
+    ACCEPT_CHANGES,
+    DIGITS,
+    RESTART,
+    SAVE_MINUTES,
+    AcceptChanges,
+    Gpus,
+    PresetPath,
+    Restart,
+    SaveMinutes,
+    Seed,
+    Threads,
+    reserve,
 )
 
 
@@ -23,11 +34,11 @@ def entries(row: Row, dataset: str, loader: str) -> list[str]:
 
 
 def _entries(preset: Preset, wildcards: Wildcards) -> list[str]:
-    return entries(Row.parse(wildcards["row"]), preset.data.dataset, preset.data.loader)
+    return entries(row_of(wildcards), preset.data.dataset, preset.data.loader)
 
 
 def _settings(preset: Preset, wildcards: Wildcards) -> dict:
-    return {"recipe": preset.recipe(Row.parse(wildcards["row"])).values(), "data": preset.data.seen()}
+    return {"recipe": preset.recipe(row_of(wildcards)).values(), "data": preset.data.seen()}
 
 
 STEP = Step(

@@ -12,12 +12,24 @@ from paradise.study.preset import Preset
 from paradise.study.records import TrainedDetector
 from paradise.study.registry import DETECTION_SETS, DETECTORS
 from paradise.study.rows import DetectorRow, Run
-from paradise.study.steps import Step, Wildcards, run_of, weights_of
+from paradise.study.steps import Step, Wildcards, detector_of, weights_of
 from paradise.study.steps.prepare_detection import STEP as PREPARE
 from paradise.study.steps.prepare_detection import annotations
 from paradise.study.terminal.options import (
-    ACCEPT_CHANGES, DIGITS, RESTART, SAVE_MINUTES, AcceptChanges, Gpus, PresetPath, Restart, SaveMinutes, Seed, Threads,
-    detection_of, require_mmdetection, reserve,
+    ACCEPT_CHANGES,
+    DIGITS,
+    RESTART,
+    SAVE_MINUTES,
+    AcceptChanges,
+    Gpus,
+    PresetPath,
+    Restart,
+    SaveMinutes,
+    Seed,
+    Threads,
+    detection_of,
+    require_mmdetection,
+    reserve,
 )
 
 PACKAGES = ("torch", "onedl-mmdetection", "onedl-mmcv")
@@ -35,12 +47,12 @@ def entries(row: DetectorRow, dataset: str) -> list[str]:
 
 def settings(preset: Preset, wildcards: Wildcards) -> dict[str, Any]:
     """The data and the recipe of a detector."""
-    return {"detection": preset.detection_of(DetectorRow.parse(wildcards["detector"])).trained()}
+    return {"detection": preset.detection_of(detector_of(wildcards)).trained()}
 
 
 def _inputs(preset: Preset, wildcards: Wildcards) -> dict[str, Path]:
-    run = run_of(wildcards, "detector")
-    return annotations(preset, wildcards) | {"backbone": weights_of(preset, Run(run.row.backbone, run.seed))}
+    source = Run(detector_of(wildcards).backbone, int(wildcards["seed"]))
+    return annotations(preset, wildcards) | {"backbone": weights_of(preset, source)}
 
 
 STEP = Step(
@@ -53,9 +65,10 @@ STEP = Step(
         "{results}/detection/{detector}/seed{seed}/log.csv",
     ),
     jobs=lambda preset: [{"detector": run.row.id, "seed": str(run.seed)} for run in preset.detector_runs],
-    entries=lambda preset, wildcards: entries(DetectorRow.parse(wildcards["detector"]), detection_of(preset).dataset),
+    entries=lambda preset, wildcards: entries(detector_of(wildcards), detection_of(preset).dataset),
     inputs=_inputs,
     waits_for=lambda preset, wildcards: [PREPARE.job(preset).record],
+    beside=("annotations of train", "annotations of val"),
     settings=settings,
     packages=PACKAGES,
     weights=("weights.safetensors",),
@@ -92,8 +105,8 @@ def command(
     require_mmdetection()
     from paradise.study.detection.train import train_detector
 
-    run = Run(DetectorRow.parse(row), seed)
-    source = backbone or Run(run.row.backbone, seed).folder(study.results)
+    wanted = DetectorRow.parse(row)
+    run, source = Run(wanted, seed), backbone or Run(wanted.backbone, seed).folder(study.results)
     train_detector(
         run, study, threads, source, output or run.folder(study.results), save_minutes, restart, accept_changes
     )

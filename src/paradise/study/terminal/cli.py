@@ -60,7 +60,9 @@ def build() -> TyperGroup:
             group, called = GROUPED.get(name, (None, name.replace("_", "-")))
             modules[group][called] = registry.module(name)
     groups = {name: _group(name, text, modules[name], {}) for name, text in GROUPS.items()}
-    return _group("paradise", "Reproduce the ParaDise paper, step by step; `snakemake` runs all steps.", modules[None], groups)
+    return _group(
+        "paradise", "Reproduce the ParaDise paper, step by step; `snakemake` runs all steps.", modules[None], groups
+    )
 
 
 def _group(name: str, text: str, modules: dict[str, str], groups: dict[str, TyperGroup]) -> TyperGroup:
@@ -71,12 +73,12 @@ def _group(name: str, text: str, modules: dict[str, str], groups: dict[str, Type
     app.callback()(lambda: None)
     group = typer.main.get_group(app)
     group.help = text
-    group.commands = dict.fromkeys(group.list_commands(None))  # what a misspelt one may have meant
+    group.commands = dict.fromkeys([*modules, *groups], group)  # what a misspelt one may have meant
     return group
 
 
 def main() -> None:
-    """Runs the command line. A user's error is one line and exit code 2, an interruption that can be gone on from 75."""
+    """Runs the command line: a user's error is one line and exit code 2, an interruption to go on from is 75."""
     first = os.environ.get("RANK", "0") == "0"
     try:
         build()(prog_name="paradise")

@@ -14,8 +14,9 @@ import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -44,6 +45,8 @@ class Job:
 
     def said(self) -> list[str]:
         """The lines that the job has written since this was last called."""
+        if self.log is None:
+            return []
         try:
             with self.log.open("rb") as file:
                 status = os.fstat(file.fileno())
@@ -51,7 +54,7 @@ class Job:
                     self.read, self.file = 0, status.st_ino
                 file.seek(self.read)
                 new = file.read()
-        except (OSError, AttributeError):
+        except OSError:
             return []
         whole = new[: new.rfind(b"\n") + 1]
         self.read += len(whole)
@@ -79,7 +82,7 @@ class LogHandler(LogHandlerBase):
     def __post_init__(self) -> None:
         self.console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
         self.running: dict[int, Job] = {}
-        self.wanted, self.started, self.done = Counter(), Counter(), Counter()  # jobs by rule
+        self.wanted, self.started, self.done = Counter[str](), Counter[str](), Counter[str]()  # jobs by rule
         self.took: dict[str, list[float]] = defaultdict(list)  # seconds, by rule
         self.measured: dict[str, str] = {}
         self.live: Live | None = None
@@ -88,16 +91,16 @@ class LogHandler(LogHandlerBase):
         self.watcher = threading.Thread(target=self._watch, daemon=True)
 
     def emit(self, record: logging.LogRecord) -> None:
-        event = getattr(record, "event", None)
+        event, said = getattr(record, "event", None), record.__dict__
         with self.lock_display:
             if self.common_settings.dryrun:
                 self._say(self.format(record))
             elif event == LogEvent.RUN_INFO:
-                self._begin(record.stats)
+                self._begin(said["stats"])
             elif event == LogEvent.JOB_INFO:
-                self._start(record)
+                self._start(said)
             elif event == LogEvent.JOB_FINISHED:
-                self._finish(record.job_id)
+                self._finish(said["job_id"])
             elif event not in REPLACED and (record.levelno >= logging.WARNING or not self.wanted):
                 self._say(self.format(record))
             if self.live:
@@ -111,7 +114,7 @@ class LogHandler(LogHandlerBase):
             self.live.stop()
         super().close()
 
-    def _begin(self, stats: dict) -> None:
+    def _begin(self, stats: dict[str, int]) -> None:
         self.wanted = Counter({rule: count for rule, count in stats.items() if rule != "total"})
         self._say(f"{self.wanted.total()} jobs: {', '.join(f'{n} {rule}' for rule, n in self.wanted.items())}")
         if self.console.is_terminal:
@@ -119,18 +122,18 @@ class LogHandler(LogHandlerBase):
             self.live.start()
         self.watcher.start()
 
-    def _start(self, record: logging.LogRecord) -> None:
-        rule = record.rule_name
+    def _start(self, said: dict[str, Any]) -> None:
+        rule = said["rule_name"]
         self.started[rule] += 1
-        log = Path(record.log[0]) if record.log else None
+        log = Path(said["log"][0]) if said["log"] else None
         of = f" ({self.started[rule]} of {self.wanted[rule]})" if self.wanted[rule] > 1 else ""
-        title = f"{record.rule_msg or rule}{of}"
+        title = f"{said['rule_msg'] or rule}{of}"
         # Where a job goes on in its log, what it said before is no news.
         known = log.stat() if log and log.exists() and rule.startswith("train") else None
-        if known and known.st_mtime >= record.created:
+        if known and known.st_mtime >= said["created"]:
             known = None  # written by this job already
         read, file = (known.st_size, known.st_ino) if known else (0, 0)
-        self.running[record.jobid] = Job(rule, title, log, list(record.output), read, file)
+        self.running[said["jobid"]] = Job(rule, title, log, list(said["output"]), read, file)
         if not self.live or log is None:
             self._say(title)
 
@@ -149,10 +152,12 @@ class LogHandler(LogHandlerBase):
     def _result(self, job: Job) -> str | None:
         """What an evaluation measured of the fused form, in words."""
         path = next((Path(output) for output in job.outputs if output.endswith("/metrics.json")), None)
+        if path is None:
+            return None
         try:
             fused = json.loads(path.read_text())["fused"]
             key = next(key for key in ACCURACIES if key in fused)
-        except (AttributeError, OSError, ValueError, LookupError, StopIteration):
+        except (OSError, ValueError, LookupError, StopIteration):
             return None
         self.measured["/".join(path.parts[-3:-1])] = value = f"{ACCURACIES[key]} {fused[key]:.2f} %"
         return f"{value} fused"
@@ -192,7 +197,9 @@ class LogHandler(LogHandlerBase):
         total, done = self.wanted.total(), self.done.total()
         width = 30
         filled = round(width * done / max(total, 1))
-        parts = [Text(f"{'━' * filled}{'╌' * (width - filled)} {done} of {total} jobs{self._left()}", "bold")]
+        parts: list[RenderableType] = [
+            Text(f"{'━' * filled}{'╌' * (width - filled)} {done} of {total} jobs{self._left()}", "bold")
+        ]
         jobs = Table.grid(padding=(0, 2))
         for job in self.running.values():
             jobs.add_row(Text(job.title), Text(job.last.partition(": ")[2] or job.last, "dim"))

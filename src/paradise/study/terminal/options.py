@@ -8,7 +8,6 @@ import typer
 from paradise.errors import UserError
 from paradise.study.preset import Detection, Preset
 from paradise.study.registry import DETECTION_SETS
-from paradise.study.rows import Row
 
 DIGITS = Path("config/digits.yaml")
 SAVE_MINUTES = 10.0  # between saved states
@@ -35,11 +34,6 @@ def reserve(gpus: int | None, processes: int = 1) -> None:
     from paradise.study.device import reserve
 
     reserve(gpus, processes)
-
-
-def models_of(named: list[str] | None, preset: Preset) -> list[Row]:
-    """The models that are named, those of the preset where none is."""
-    return [Row.parse(name) for name in named] if named else preset.models
 
 
 def detection_of(preset: Preset) -> Detection:

@@ -16,7 +16,9 @@ def describe(survey: Survey) -> list[str]:
     """All that `paradise status` says of a study."""
     refused, marked, missing = survey.to_do_again(), marked_jobs(survey), missing_jobs(survey)
     current = len(survey.jobs) - len(refused) - len(marked) - len(missing)
-    first = f"{survey.preset.results}: {current} of {len(survey.jobs)} results are what {survey.preset.path} makes today"
+    first = (
+        f"{survey.preset.results}: {current} of {len(survey.jobs)} results are what {survey.preset.path} makes today"
+    )
     return [first, *describe_missing(survey), *describe_stale(survey)]
 
 
@@ -44,7 +46,8 @@ def describe_stale(survey: Survey) -> list[str]:
         lines.append(f"{len(marked)} of other code or versions, kept and marked:")
         lines += group_reasons(survey, (reason for job in marked for reason in survey.marks(job)))
         files = f"$(paradise status --files{_option(survey, '--preset')})"
-        lines.append(f"to compute the marked ones again: {_command(survey, marked, f'--forcerun {files}')}")
+        again = f"snakemake --forcerun {files}{_option(survey, '--configfile')}"
+        lines.append(f"to compute the marked ones again: `{again}`")
     return lines
 
 
@@ -65,7 +68,7 @@ def group_reasons(survey: Survey, reasons: Iterable[Reason]) -> list[str]:
     groups: dict[tuple[str, str, bool], list[Job]] = {}
     for reason in dict.fromkeys(reasons):
         job = jobs[reason.job]
-        text = reason.text.replace(f"{job.record.parent}/", "")
+        text = "not here" if reason.kind == "missing" else reason.text.replace(f"{job.record.parent}/", "")
         groups.setdefault((job.step.name, text, reason.marks), []).append(job)
     return [
         f"  {name_jobs(group)}: {text}{_commits(survey, group) if marks else ''}"
@@ -95,11 +98,10 @@ def _commits(survey: Survey, jobs: list[Job]) -> str:
     return f" ({'commit' if len(commits) == 1 else 'commits'} {', '.join(commits[:LISTED])}{more})"
 
 
-def _command(survey: Survey, jobs: list[Job], options: str = "") -> str:
+def _command(survey: Survey, jobs: list[Job]) -> str:
     """The call of Snakemake that makes `jobs`, in backquotes."""
-    targets = "all evidence" if any(job.step.name in EVIDENCE for job in jobs) else ""
-    words = ["snakemake", targets, options, _option(survey, "--configfile").strip()]
-    return f"`{' '.join(word for word in words if word)}`"
+    targets = " all evidence" if any(job.step.name in EVIDENCE for job in jobs) else ""
+    return f"`snakemake{targets}{_option(survey, '--configfile')}`"
 
 
 def _option(survey: Survey, option: str) -> str:

@@ -12,7 +12,9 @@ from paradise.study.terminal.options import DIGITS, PresetPath
 
 def command(
     preset: PresetPath = DIGITS,
-    check: Annotated[bool, typer.Option("--check", help="Only say whether the files are what would be written.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say whether the files are what would be written.")
+    ] = False,
 ) -> None:
     """Write dvc.yaml, one stage for each result of a preset, and which of them git keeps: .gitignore of its folder."""
     from paradise.study.sharing.pipeline import study_files

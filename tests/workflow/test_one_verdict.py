@@ -1,0 +1,160 @@
+"""A result made stale in each way: tables, claims, report, status, push, pull and Snakemake say the same of it."""
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import copy_project, run
+from written import change_record, job_of, make_study, other_code, write_job
+
+from paradise.study.hashes import sha256
+from paradise.study.preset import Preset
+
+pytestmark = pytest.mark.slow
+ROW = "pd_b_resnet18"
+ROWS = ["resnet18", ROW]
+FOLDER = Path(f"results/digits/{ROW}/seed0")
+CONFIG = Path("config/digits.yaml")
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory) -> Path:
+    """A project whose study of two rows and two seeds is recorded in DVC, shown and committed."""
+    project = copy_project(tmp_path_factory.mktemp("shared"))
+    for name in ("dvc.lock", ".dvc/study", "results"):
+        path = project / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project)
+        make_study(ROWS, seeds=[0, 1], evidence={})
+    run("git", "init", "-q", cwd=project)
+    run("paradise", "dvc-yaml", cwd=project)
+    for command in (("tables",), ("report",), ("push",)):
+        run("paradise", *command, cwd=project)
+    return project
+
+
+@pytest.fixture
+def project(shared, tmp_path, monkeypatch) -> Path:
+    copied = Path(shutil.copytree(shared, tmp_path / "project", symlinks=True))
+    monkeypatch.chdir(copied)
+    return copied
+
+
+def preset() -> Preset:
+    return Preset.load(CONFIG)
+
+
+def change_setting() -> None:
+    values = yaml.safe_load(CONFIG.read_text())
+    values["overrides"] = {"pd_b_*": {"learning_rate": 0.5}}
+    CONFIG.write_text(yaml.safe_dump(values))
+
+
+def change_data() -> None:
+    manifest = Path("data/digits/manifest.csv")
+    image = next(Path("data/digits/train").rglob("*.png"))
+    old = sha256(image)
+    image.write_text("another picture")
+    manifest.write_text(manifest.read_text().replace(old, sha256(image)))
+    change_record(job_of(preset(), "prepare"), outputs={"manifest.csv": sha256(manifest)})
+
+
+def edit_number() -> None:
+    path = FOLDER / "evaluation.json"
+    accuracy = {"top1_hits": 360, "top5_hits": 360, "top1": 100.0, "top5": 100.0}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"fused": accuracy}))
+
+
+def copy_row() -> None:
+    shutil.rmtree(FOLDER)
+    shutil.copytree("results/digits/resnet18/seed0", FOLDER)
+
+
+def copy_seed() -> None:
+    shutil.rmtree(FOLDER)
+    shutil.copytree(f"results/digits/{ROW}/seed1", FOLDER)
+
+
+def change_versions() -> None:
+    job = job_of(preset(), "train", row=ROW, seed="0")
+    change_record(job, versions=json.loads(job.record.read_text())["versions"] | {"torch": "1.0.0"})
+
+
+# What is done; whether the number is still shown; what is said.
+WAYS = {
+    "setting": (change_setting, False, "learning_rate changed"),
+    "data": (change_data, False, "it was made of another manifest.csv"),
+    "edited by hand": (edit_number, False, "edited by hand"),
+    "another row's folder": (copy_row, False, "is of resnet18 seed0"),
+    "another seed's folder": (copy_seed, False, f"is of {ROW} seed1"),
+    "code": (
+        lambda: other_code(job_of(preset(), "train", row=ROW, seed="0"), "paradise.block"),
+        True,
+        "other code in block",
+    ),
+    "version of torch": (change_versions, True, "torch 1.0.0, now"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_all_say_the_same(project, way):
+    make_stale, shown, words = WAYS[way]
+    make_stale()
+
+    status = run("paradise", "status", cwd=project).stdout
+    assert words in status
+    assert ("kept and marked" in status) == shown
+    assert ("to be computed again" in status) != shown
+
+    planned = run("snakemake", "-n", cwd=project).stdout
+    jobs = set(re.findall(r"^(train|evaluate) +\d+$", planned, flags=re.MULTILINE))
+    assert words in planned
+    assert jobs == (set() if shown else {"train", "evaluate"} if way != "edited by hand" else {"evaluate"})
+
+    tables = run("paradise", "tables", cwd=project, check=shown or way in ("setting", "data"))
+    if tables.returncode:
+        assert re.search(r"^error: .*delete it and run snakemake", tables.stdout, flags=re.MULTILINE)
+    else:
+        with open("results/digits/tables/imagenet.csv", newline="") as file:
+            line = next(line for line in csv.DictReader(file) if line["row"] == ROW)
+        everything = line["runs"].split()
+        assert (str(FOLDER / "run.json") in everything) == shown
+        assert (words in line["marks"]) == shown
+        for name in ("imagenet", "claims"):
+            text = Path(f"results/digits/tables/{name}.md").read_text()
+            assert words in text, name
+            assert ("†" in text) == shown
+
+    run("paradise", "report", cwd=project)
+    page = Path("results/digits/report.html").read_text()
+    assert words in page
+    assert (f'id="{ROW}-seed0"' in page) == shown
+
+    pushed = run("paradise", "push", cwd=project).stdout
+    assert words in pushed
+    assert (f"evaluate {ROW} seed0" in pushed) != shown or words in pushed
+
+    pulled = run("paradise", "pull", cwd=project).stdout
+    assert words in pulled or not shown  # what is refused is fetched again, as it was recorded
+
+
+def test_what_was_refused_comes_back_by_a_pull(project):
+    job = job_of(preset(), "evaluate", row=ROW, run="seed0")
+    recorded = job.record.read_text()
+    edit_number()
+    run("paradise", "pull", cwd=project)
+    assert job.record.read_text() != recorded  # a change that DVC does not hold is left as it is
+    job.record.unlink()
+    run("paradise", "pull", cwd=project)
+    assert job.record.read_text() == recorded
+
+
+def test_a_run_made_anew_is_shared_again(project):
+    edit_number()
+    write_job(job_of(preset(), "evaluate", row=ROW, run="seed0"))
+    assert "to be computed again" not in run("paradise", "status", cwd=project).stdout.replace("table", "")
