@@ -22,7 +22,7 @@ def package(tmp_path, monkeypatch):
         forget()
 
     def forget() -> None:
-        for cached in (code._source, code._tree, code._imports, code._hash):
+        for cached in (code._source, code._tree, code._imports, code._hash, code.closure):
             cached.cache_clear()
 
     forget()
@@ -87,29 +87,29 @@ def test_what_may_compute_something_else_is_other_code(package, new):
 )
 def test_imports_are_followed_however_they_are_written(package, line):
     package("paradise.toy", line)
-    assert closure("paradise.toy") == ["paradise", "paradise.kernels", "paradise.toy"]
+    assert closure("paradise.toy") == ("paradise", "paradise.kernels", "paradise.toy")
 
 
 def test_relative_imports_of_a_package_are_its_own(package):
     package("paradise.toys.__init__", "from . import parts\n")
     package("paradise.toys.parts", "from ..kernels import fold\n")
-    assert closure("paradise.toys") == ["paradise", "paradise.kernels", "paradise.toys", "paradise.toys.parts"]
+    assert closure("paradise.toys") == ("paradise", "paradise.kernels", "paradise.toys", "paradise.toys.parts")
 
 
 def test_what_is_for_a_type_checker_alone_is_no_import(package):
     package("paradise.toy", "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    import paradise.kernels\n")
-    assert closure("paradise.toy") == ["paradise", "paradise.toy"]
+    assert closure("paradise.toy") == ("paradise", "paradise.toy")
 
 
 def test_the_packages_that_a_module_lies_in_are_its_code(package):
     package("paradise.study.data.toy", "")
     found = closure("paradise.study.data.toy")
-    assert found == ["paradise", "paradise.study", "paradise.study.data", "paradise.study.data.toy"]
+    assert found == ("paradise", "paradise.study", "paradise.study.data", "paradise.study.data.toy")
 
 
 def test_what_has_no_numbers_is_left_out_with_all_below_it(package):
     package("paradise.toy", "import paradise.errors\nimport paradise.study.terminal.progress\n")
-    assert closure("paradise.toy") == ["paradise", "paradise.toy"]
+    assert closure("paradise.toy") == ("paradise", "paradise.toy")
     assert has_no_numbers("paradise.study.terminal.progress")
     assert not has_no_numbers("paradise.study.terminals")
 
@@ -161,3 +161,11 @@ def test_every_constant_of_a_module_is_in_its_hash(package):
         package("paradise.block", ast.unparse(tree))
         hashes.add(code._hash("paradise.block"))
     assert len(hashes) == count + 1 > 30
+
+
+def test_a_template_beside_a_package_is_its_code(package):
+    package("paradise.toys.__init__", "")
+    before = code._hash("paradise.toys")
+    (code.ROOT / "toys" / "page.html.jinja").write_text("a page")
+    package("paradise.toys.__init__", "")
+    assert code._hash("paradise.toys") != before

@@ -67,8 +67,8 @@ def test_a_damaged_profile_is_an_error_or_left_out(preset, name):
 def test_a_run_of_other_settings_is_refused_and_said(preset):
     study = Study(make_preset(training={"momentum": 0.5}))
     assert study.runs(ROW) == []
-    (reasons,) = study.refused.values()
-    assert [str(reason) for reason in reasons] == ["momentum changed"]
+    assert list(study.refused) == ["evaluate pd_b_resnet18 seed0", "train pd_b_resnet18 seed0"]
+    assert [[str(reason) for reason in reasons] for reasons in study.refused.values()] == [["momentum changed"]] * 2
 
 
 def test_a_run_of_other_code_is_marked_and_said(preset):

@@ -1,7 +1,7 @@
 """The fingerprint of code: what a step's numbers come from, hashed without comments, docstrings and layout.
 
 A step's code is the import closure of its entry module within this package: every module that it imports, anywhere in
-it, and the packages that these lie in. What is imported by its name at run time (a data set, a kind of network) the
+it, and the packages that these lie in, with their templates. What is imported by its name at run time (a data set, a kind of network) the
 step names itself.
 """
 
@@ -56,7 +56,8 @@ def differing(code: dict[str, str], now: dict[str, str]) -> list[str]:
     return [module.removeprefix(f"{PACKAGE}.") for module in changed]
 
 
-def closure(*entries: str) -> list[str]:
+@cache
+def closure(*entries: str) -> tuple[str, ...]:
     """The modules that `entries` reach by imports, and the packages that they lie in; not those of `NO_NUMBERS`."""
     found: set[str] = set()
     waiting = list(entries)
@@ -66,7 +67,7 @@ def closure(*entries: str) -> list[str]:
             found.add(module)
             waiting += _parents(module)
             waiting += _imports(module)
-    return sorted(found)
+    return tuple(sorted(found))
 
 
 def has_no_numbers(module: str) -> bool:
@@ -126,6 +127,9 @@ def _running(node: ast.AST) -> Iterator[ast.AST]:
 def _hash(module: str) -> str:
     parts: list[str] = []
     _describe(_tree(module), parts)
+    path = _source(module)
+    if path is not None and path.name == "__init__.py":
+        parts += [template.read_text() for template in sorted(path.parent.glob("*.jinja"))]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:LENGTH]
 
 

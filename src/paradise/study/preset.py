@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from paradise.errors import UserError, nearest
-from paradise.study.paper import read_paper
+from paradise.study.paper import Paper, read_paper
 from paradise.study.registry import DATASETS, DETECTION_SETS, LOADERS, Registry
 from paradise.study.rows import DetectorRow, Row, Run
 
@@ -305,9 +305,9 @@ class Preset(PresetPart):
             preset = cls.model_validate(values)
         except ValidationError as error:
             raise UserError(f"{path}: {_explain(error, values)}") from None
-        preset._path = Path(path)
+        preset._path, paper = Path(path), read_paper()
         try:
-            preset._check()
+            preset._check(paper)
         except UserError as reason:
             raise UserError(f"{path}: {reason}") from None
         return preset
@@ -367,8 +367,7 @@ class Preset(PresetPart):
         recipe = _overridden(section.recipe, section.overrides or {}, row.id)
         return section.model_copy(update={"recipe": recipe})
 
-    def _check(self) -> None:
-        paper = read_paper()
+    def _check(self, paper: Paper) -> None:
         self._rows = tuple(paper.rows if self.rows == "all" else map(Row.parse, self.rows))
         self._detectors = ()
         _check_data(self.data)

@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,7 @@ class Registry:
 
     def names(self) -> list[str]:
         """The names of what there is, in the alphabet's order."""
-        parent, _, leaf = self.package.rpartition(".")
-        folders = [str(Path(folder, leaf)) for folder in importlib.import_module(parent).__path__]
-        found = [module.name for module in pkgutil.iter_modules(folders)]
-        return sorted(name.replace("_", "-") if self.dashes else name for name in found)
+        return sorted(name.replace("_", "-") if self.dashes else name for name in _modules(self.package))
 
     def module(self, name: str) -> str:
         """The full name of the module that exports `name`. Raises UserError where there is none."""
@@ -37,6 +35,14 @@ class Registry:
     def all(self) -> dict[str, Any]:
         """Everything, by name."""
         return {name: self.get(name) for name in self.names()}
+
+
+@cache
+def _modules(package: str) -> tuple[str, ...]:
+    """The names of a package's modules; the package itself is not imported."""
+    parent, _, leaf = package.rpartition(".")
+    folders = [str(Path(folder, leaf)) for folder in importlib.import_module(parent).__path__]
+    return tuple(module.name for module in pkgutil.iter_modules(folders))
 
 
 DATASETS = Registry("paradise.study.data.sets", "DATASET", "data set", dashes=True)

@@ -94,6 +94,14 @@ def test_the_environment_names_the_folder(root, tmp_path, monkeypatch):
         prepare(data, "test")
 
 
+def test_images_are_held_out_of_arrays_alone(root, tmp_path):
+    data = make_data(tmp_path / "data", dataset="imagenet", source=str(root), per_class=None, hold_out=5)
+    with pytest.raises(UserError) as refused:
+        prepare(data, "test")
+    assert str(refused.value) == "'data.hold_out' is not for imagenet: take it out of the preset"
+    assert not (tmp_path / "data").exists()
+
+
 def test_a_flat_validation_folder_has_the_kits_classes(data, flat):
     assert prepare(data, "test") == {"train": 12, "val": 6}
     assert labels(data) == {Path(f"val/ILSVRC2012_val_{n + 1:08d}.JPEG"): n // 2 for n in range(6)}

@@ -52,7 +52,9 @@ def test_every_result_is_one_stage(digits):
     assert list(stages) == ["settings", *names]
     assert {f"{step}-{row}-seed0" for step in ("train", "fuse", "evaluate") for row in ROWS} <= set(stages)
     detectors = [row.id for row in read_paper(PAPER).detectors]
-    assert {f"{step}-{row}-seed0" for step in ("train_detector", "evaluate_detector") for row in detectors} <= set(stages)
+    assert {f"{step}-{row}-seed0" for step in ("train_detector", "evaluate_detector") for row in detectors} <= set(
+        stages
+    )
     assert {"table-imagenet", "make_evidence-lottery", "train_start-random-seed2", "prepare"} <= set(stages)
     assert len(stages) == len(names) + 1
 
@@ -123,9 +125,7 @@ def test_dependencies_are_made_by_other_stages_or_in_git(digits):
 def test_tables_and_report_depend_on_every_row_and_the_report_on_all_evidence(digits):
     stages = pipeline(digits)["stages"]
     runs = {f"results/digits/{row}/seed0/evaluation.json" for row in ROWS}
-    detectors = {
-        f"results/digits/detection/{row.id}/seed0/evaluation.json" for row in read_paper(PAPER).detectors
-    }
+    detectors = {f"results/digits/detection/{row.id}/seed0/evaluation.json" for row in read_paper(PAPER).detectors}
     for name in ("table-claims", "report"):
         assert runs | detectors <= set(stages[name]["deps"])
     evidence = {path for name in stages if name.startswith("make_evidence-") for path in outs(stages[name])}
@@ -136,10 +136,10 @@ def test_tables_and_report_depend_on_every_row_and_the_report_on_all_evidence(di
 def test_plots_show_every_run(digits):
     several = changed(digits, seeds=[0, 1])
     training = pipeline(several)["plots"][0]["training"]
-    assert training["y"] == {
-        f"results/digits/{row}/seed{seed}/log.csv": "val_top1" for row in ROWS for seed in (0, 1)
-    }
-    assert list(pipeline(several)["plots"][1]["accuracy against latency"]["x"]) == ["results/digits/tables/imagenet.csv"]
+    assert training["y"] == {f"results/digits/{row}/seed{seed}/log.csv": "val_top1" for row in ROWS for seed in (0, 1)}
+    assert list(pipeline(several)["plots"][1]["accuracy against latency"]["x"]) == [
+        "results/digits/tables/imagenet.csv"
+    ]
 
 
 def test_detection_images_that_lie_elsewhere_are_compared_by_their_record(digits, monkeypatch, tmp_path):
@@ -243,7 +243,10 @@ def test_settings_are_digests_and_the_recipe(digits):
     ("change", "differing"),
     [
         ({"training": {"learning_rate": 0.5}}, {"train", "train_start", "table", "report"}),
-        ({"data": {"per_class": 9}}, {"prepare", "train", "train_start", "evaluate", "make_evidence", "table", "report"}),
+        (
+            {"data": {"per_class": 9}},
+            {"prepare", "train", "train_start", "evaluate", "make_evidence", "table", "report"},
+        ),
         ({"latency": {"rounds": 7}}, {"latency", "table", "report"}),
         ({"data": {"folder": "data/elsewhere"}}, {"table", "report"}),
     ],
@@ -269,5 +272,3 @@ def test_settings_are_written_where_they_changed(digits, tmp_path, monkeypatch):
     text = path.read_text()
     write_settings(changed(mine, training={"momentum": 0.8}))
     assert path.read_text() != text
-
-

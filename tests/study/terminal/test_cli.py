@@ -249,9 +249,9 @@ def test_ctrl_c_leaves_a_state_and_no_traceback_and_no_output(project):
 
 def test_outside_the_project_tables_say_so(project):
     shutil.rmtree(project / "data")
-    message = "the published table data/paper/imagenet.csv is missing; run in a checkout of the project"
     done = paradise("tables", "--preset", "mine.yaml", cwd=project)
-    refused(done, message)
+    table = project / "data" / "paper" / "ablation.csv"
+    refused(done, f"the published table {table} is missing; run in a checkout of the project")
 
 
 LIGHT = (

@@ -1,0 +1,192 @@
+"""Records are what their schemas say, key by key, and are read as written or not at all."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from written import make_study, some_evidence
+
+from paradise.errors import UserError
+from paradise.study import records
+from paradise.study.records import Damaged, Machine, Measurement, Record, read_record, seal, write_record
+from paradise.study.stale import Survey
+from paradise.study.tables import write_tables
+
+CHECKPOINTS = {"pd_b_resnet18": "theirs.pth.tar"}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> list[tuple[Path, type[Record], dict]]:
+    """A record of every schema: where it is, its schema, what it says."""
+    folder = tmp_path_factory.mktemp("study")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        preset = make_study(evidence=some_evidence(), checkpoints=CHECKPOINTS)
+        write_tables(["imagenet"], preset)
+        by_schema = {}
+        for job in Survey(preset).jobs.values():
+            if job.record.exists():
+                path = job.record.absolute()
+                by_schema.setdefault(job.step.schema, (path, job.step.schema, json.loads(path.read_text())))
+    return list(by_schema.values())
+
+
+def all_schemas(base=Record) -> set[type[Record]]:
+    below = {schema for sub in base.__subclasses__() for schema in all_schemas(sub)}
+    return below or {base}
+
+
+def test_every_schema_is_written_by_a_step(written):
+    assert {schema for _, schema, _ in written} == all_schemas()
+
+
+def keys(node, path=()):
+    """Every key of nested mappings that a schema knows, as a path."""
+    for key, value in node.items():
+        yield (*path, key)
+        if isinstance(value, dict) and key not in (
+            "settings",
+            "evidence",
+            "code",
+            "versions",
+            "inputs",
+            "outputs",
+            "of",
+        ):
+            yield from keys(value, (*path, key))
+
+
+def changed(values: dict, path: tuple, change) -> dict:
+    """A copy of a record, sealed anew, with a change made to the mapping that holds the last key of `path`."""
+    copied = json.loads(json.dumps(values))
+    parent = copied
+    for key in path[:-1]:
+        parent = parent[key]
+    change(parent, path[-1])
+    return copied | {"seal": seal(copied)}
+
+
+OPEN = {"rows", "splits", "images", "checkpoint", "backbone", "detections"}  # mappings whose keys are names
+
+
+def test_each_key_is_needed_and_no_other_is_taken(written, tmp_path):
+    path = tmp_path / "record.json"
+    tried = 0
+    for _, schema, values in written:
+        for key in keys(values):
+            named = len(key) > 1 and key[-2] in OPEN or key[0] == "splits" and len(key) > 1
+            for change in (lambda parent, name: parent.pop(name), lambda parent, name: parent.update({f"{name}_": 1})):
+                if key == ("seal",) or key == ("start",) or named or key[:1] in (("checkpoint",), ("backbone",)):
+                    continue
+                path.write_text(json.dumps(changed(values, key, change)))
+                try:
+                    record = read_record(path, schema)
+                except Damaged as damaged:
+                    assert str(damaged).startswith(f"{path} is damaged (")
+                    tried += 1
+                else:
+                    pytest.fail(f"{schema.__name__}, {key}: {record}")
+    assert tried > 300
+
+
+@pytest.mark.parametrize("value", [None, [], {"a": []}, "text", -1, 1e400, True], ids=repr)
+def test_a_value_of_another_type_is_damage_or_the_same_record(written, tmp_path, value):
+    """No value makes a record that is not what its schema says."""
+    path = tmp_path / "record.json"
+    for _, schema, values in written:
+        for key in keys(values):
+            other = changed(values, key, lambda parent, name: parent.update({name: value}))
+            path.write_text(json.dumps(other | {"seal": seal(other)}))
+            try:
+                record = read_record(path, schema)
+            except Damaged as damaged:
+                assert "\n" not in str(damaged)
+            else:
+                schema.model_validate(record.model_dump())
+
+
+@given(cut=st.integers(0, 400), junk=st.binary(max_size=4))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_a_file_that_is_cut_or_overwritten_is_damaged(written, tmp_path, cut, junk):
+    path = tmp_path / "record.json"
+    source, schema, _ = written[0]
+    content = source.read_bytes()
+    path.write_bytes(content[:cut] + junk)
+    with pytest.raises(Damaged):
+        read_record(path, schema)
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "1", '"text"', "{", "[" * 100_000, '{"seal": NaN}'], ids=range(8))
+def test_what_is_no_record_is_damaged(tmp_path, text):
+    path = tmp_path / "record.json"
+    path.write_text(text)
+    with pytest.raises(Damaged):
+        read_record(path, records.View)
+
+
+def test_what_is_not_there_is_no_record(tmp_path):
+    assert read_record(tmp_path / "gone.json", records.View) is None
+    (tmp_path / "file").write_text("")
+    assert read_record(tmp_path / "file" / "record.json", records.View) is None
+
+
+def view() -> dict:
+    return {"step": "table", "preset": "digits", "of": {}, "settings": {}, "inputs": {}, "outputs": {}, "code": {}}
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path):
+    path = tmp_path / "deep" / "record.json"
+    write_record(path, records.View, view())
+    record = read_record(path, records.View)
+    assert record is not None
+    assert record.model_dump() == view() | {"seal": seal(view())}
+    assert json.loads(path.read_text())["seal"] == record.seal
+    assert path.read_text().endswith("}\n")
+
+
+def test_an_edit_shows_whatever_its_layout(tmp_path):
+    path = tmp_path / "record.json"
+    write_record(path, records.View, view())
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps(dict(reversed(values.items()))))
+    assert read_record(path, records.View) is not None
+    path.write_text(json.dumps(values | {"preset": "other"}))
+    with pytest.raises(Damaged, match=r"record\.json is damaged \(edited by hand\)$"):
+        read_record(path, records.View)
+
+
+def test_a_record_that_is_none_is_not_written(tmp_path):
+    path = tmp_path / "record.json"
+    with pytest.raises(ValidationError):
+        write_record(path, records.View, view() | {"more": 1})
+    with pytest.raises((ValidationError, ValueError)):
+        write_record(path, records.View, view() | {"settings": {"rate": math.nan}})
+    assert not path.exists()
+
+
+def test_damage_is_a_users_error():
+    assert issubclass(Damaged, UserError)
+
+
+def measured(**changes) -> Measurement:
+    machine = dict(
+        system="Linux", processor="Example CPU", cores=2, threads=1, instructions="AVX2", device="cpu", gpu=None
+    )
+    values = view() | {"time": "2026-01-02", "commit": "0123456789" * 4, "versions": {}, "machine": machine}
+    return Measurement.model_validate(values | {"seal": "0" * 64} | changes)
+
+
+def test_a_commit_is_printed_short():
+    assert measured().short_commit == "0123456789"
+    assert measured(commit="0123456789" * 4 + "+changes").short_commit == "0123456789+changes"
+    assert measured(commit=None).short_commit == "unknown"
+
+
+def test_a_machine_is_printed_by_what_computed():
+    machine = measured().machine
+    assert str(machine) == "Example CPU (AVX2)"
+    assert str(Machine.model_validate(machine.model_dump() | {"gpu": "Example GPU"})) == "Example GPU (AVX2)"
