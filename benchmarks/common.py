@@ -4,9 +4,10 @@ import os
 import random
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from datetime import date
 from pathlib import Path
+from typing import TypeVar
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -21,17 +22,18 @@ from torch import Tensor, nn
 from paradise.study.data.prepare import prepare
 from paradise.study.device import pick_device, use_precision
 from paradise.study.files import write_text
-from paradise.study.preset import load
-from paradise.study.record import PACKAGES, commit, processor, version_of
+from paradise.study.preset import Data, Preset
+from paradise.study.provenance import begin_record
 
 matplotlib.use("svg")
 matplotlib.rcParams["svg.hashsalt"] = "paradise"  # the same figures, the same file
 RESULTS = Path(__file__).parent / "results"
 IMAGENET = Path("config/imagenet.yaml")
+Key = TypeVar("Key", bound=Hashable)
 MEMORY = {"cuda": "the peak of a step's memory", "cpu": "what a forward pass keeps for the gradient"}
 
 
-def imagenet_like(folder: Path, classes: int, train: int, val: int) -> dict:
+def imagenet_like(folder: Path, classes: int, train: int, val: int) -> Data:
     """A preset's `data` for JPEGs of ImageNet's usual size (500×375, some upright, some 110 KB), written into `folder`.
 
     They are crops of scikit-learn's two photographs, each with noise of its own, as many of each class as `train` and
@@ -54,18 +56,20 @@ def imagenet_like(folder: Path, classes: int, train: int, val: int) -> dict:
                 if not path.exists():
                     path.parent.mkdir(parents=True, exist_ok=True)
                     Image.fromarray(noisy).save(path, quality=95)
-    data = load(IMAGENET)["data"] | {"folder": str(folder), "source": str(folder / "images")}
-    data["expect"] = {"classes": classes, "train": classes * train, "val": classes * val}
-    prepare(data, os.cpu_count())
+    expect = {"classes": classes, "train": classes * train, "val": classes * val}
+    here = {"folder": str(folder), "source": str(folder / "images"), "expect": expect}
+    data = Data.model_validate(Preset.load(IMAGENET).data.values() | here)
+    prepare(data, "benchmark", os.cpu_count() or 1)
     return data
 
 
-def interleaved(measures: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+def interleaved(measures: dict[Key, Callable[[], float]], rounds: int) -> dict[Key, list[float]]:
     """What each of `measures` returned in each of `rounds`, all in turn and each round in another random order.
 
     A first round, in which everything warms up, does not count.
     """
-    order, values = random.Random(0), {name: [] for name in measures}
+    order = random.Random(0)
+    values: dict[Key, list[float]] = {name: [] for name in measures}
     for number in range(rounds + 1):
         for name in order.sample(list(measures), len(measures)):
             value = measures[name]()
@@ -111,7 +115,7 @@ class Training:
             torch.cuda.reset_peak_memory_stats()
             self.step()
             return (torch.cuda.max_memory_allocated() - before) / 1e6
-        kept = {}
+        kept: dict[int, int] = {}
 
         def keep(tensor: Tensor) -> Tensor:
             storage = tensor.untyped_storage()
@@ -134,15 +138,15 @@ def spread(values: list[float], digits: int = 1) -> str:
 def write(name: str, title: str, lines: list[dict], notes: list[str]) -> None:
     """Writes `lines`, a dict for each, as `results/NAME.csv`, and with `notes` and the machine as `results/NAME.md`."""
     table = pd.DataFrame(lines)
-    device = pick_device()
-    gpu = f"{torch.cuda.get_device_name(device)}, " if device.type == "cuda" else ""
-    versions = ", ".join(f"{package} {version_of(package)}" for package in PACKAGES if version_of(package))
-    machine = (
-        f"{gpu}{processor()} ({torch.backends.cpu.get_cpu_capability()}), {os.cpu_count()} cores; {versions}; "
-        f"commit {(commit() or 'unknown')[:10]}; {date.today()}."
+    record = begin_record("benchmark", name, {}, {}, {}, [], pick_device())
+    machine, versions = record["machine"], ", ".join(map(" ".join, record["versions"].items()))
+    made = (
+        f"{machine['gpu']}, " if machine["gpu"] else "",
+        f"{machine['processor']} ({machine['instructions']}), {machine['cores']} cores; {versions}; ",
+        f"commit {(record['commit'] or 'unknown')[:10]}; {date.today()}.",
     )
     text = table.to_markdown(index=False, disable_numparse=True)
-    page = [f"# {title}", "", text, "", *(f"- {note}" for note in [*notes, machine])]
+    page = [f"# {title}", "", text, "", *(f"- {note}" for note in [*notes, "".join(made)])]
     write_text(RESULTS / f"{name}.csv", table.to_csv(index=False))
     write_text(RESULTS / f"{name}.md", "\n".join(page) + "\n")
     print(text)

@@ -10,6 +10,7 @@ by way of contiguous CHW tensors; "tuned" without leaving the order that Pillow 
 import argparse
 import random
 import statistics
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -17,28 +18,30 @@ import numpy as np
 import torch
 from common import imagenet_like, interleaved, seconds, spread, write
 from PIL import Image
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from paradise.study.data.dali import TrainingLoader
 from paradise.study.data.loaders import Batch
+from paradise.study.data.loaders.dali import TrainingLoader
 from paradise.study.data.manifest import Split
 from paradise.study.data.prepare import prepared
+from paradise.study.preset import Data
 
 BATCH, BATCHES = 32, 12
 
 
 class Photographs(Dataset):
-    def __init__(self, split: Split, settings: dict, tuned: bool):
-        self.files, self.labels, self.settings, self.tuned = split.files(), split.labels, settings, tuned
-        self.mean, self.std = (np.array(settings[key], np.float32) for key in ("mean", "std"))
+    def __init__(self, split: Split, data: Data, tuned: bool):
+        self.files, self.labels, self.data, self.tuned = split.files(), split.labels, data, tuned
+        self.mean, self.std = (np.array(values, np.float32) for values in (data.mean, data.std))
 
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, index: int):
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
         with Image.open(self.files[index]) as image:
             image = image.convert("RGB")
-        size = self.settings["image_size"]
+        size = self.data.image_size
         pixels = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, self.crop(*image.size)))
         if random.random() < 0.5:
             pixels = pixels[:, ::-1]
@@ -49,10 +52,10 @@ class Photographs(Dataset):
         return tensor.sub_(mean).div_(std), self.labels[index]
 
     def crop(self, width: int, height: int) -> tuple[float, float, float, float]:
-        augment = self.settings["augment"]
+        augment = self.data.augment
         for _ in range(10):
-            area = width * height * random.uniform(*augment["area"])
-            aspect = random.uniform(*augment["aspect"])
+            area = width * height * random.uniform(*augment.area)
+            aspect = random.uniform(*augment.aspect)
             w, h = (area * aspect) ** 0.5, (area / aspect) ** 0.5
             if w <= width and h <= height:
                 left, top = random.uniform(0, width - w), random.uniform(0, height - h)
@@ -60,11 +63,15 @@ class Photographs(Dataset):
         return 0, 0, width, height
 
 
-def endless(split: Split, settings: dict, tuned: bool, workers: int):
+def endless(split: Split, data: Data, tuned: bool, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
     loader = DataLoader(
-        Photographs(split, settings, tuned), BATCH, shuffle=True, drop_last=True, num_workers=workers,
+        Photographs(split, data, tuned),
+        BATCH,
+        shuffle=True,
+        drop_last=True,
+        num_workers=workers,
         persistent_workers=True,
-    )  # fmt: skip
+    )
     while True:
         for images, labels in loader:
             if tuned:
@@ -93,23 +100,31 @@ def main() -> None:
     lines = []
     for threads in (1, 2):
         dali, plain, tuned = (values[name, threads] for name in ("DALI", "plain", "tuned"))
-        lines.append({
-            "threads or workers": threads,
-            "DALI": spread(dali, 0),
-            "DataLoader, plain": spread(plain, 0),
-            "DataLoader, tuned": spread(tuned, 0),
-            "DALI, a core": f"{statistics.median(dali) / threads:.0f}",
-            "DALI ÷ plain": f"{statistics.median(a / b for a, b in zip(dali, plain)):.2f}",
-            "DALI ÷ tuned": f"{statistics.median(a / b for a, b in zip(dali, tuned)):.2f}",
-        })  # fmt: skip
-    write("input", "Input: images a second", lines, [
-        f"Images a second, median (range) of {rounds} interleaved rounds of {BATCHES} batches of {BATCH}; the ratios "
-        "are medians of the rounds'. Beside them runs only the loop that takes the batches: in a process of its own "
-        "where a `DataLoader` has workers, so that one worker has a second core beside it and two have not.",
-    ])  # fmt: skip
+        lines.append(
+            {
+                "threads or workers": threads,
+                "DALI": spread(dali, 0),
+                "DataLoader, plain": spread(plain, 0),
+                "DataLoader, tuned": spread(tuned, 0),
+                "DALI, a core": f"{statistics.median(dali) / threads:.0f}",
+                "DALI ÷ plain": f"{statistics.median(a / b for a, b in zip(dali, plain)):.2f}",
+                "DALI ÷ tuned": f"{statistics.median(a / b for a, b in zip(dali, tuned)):.2f}",
+            }
+        )
+    write(
+        "input",
+        "Input: images a second",
+        lines,
+        [
+            f"Images a second, median (range) of {rounds} interleaved rounds of {BATCHES} batches of {BATCH}; the "
+            "ratios are medians of the rounds'. Beside them runs only the loop that takes the batches: in a process of "
+            "its own where a `DataLoader` has workers, so that one worker has a second core beside it and two have "
+            "not.",
+        ],
+    )
 
 
-def _speed(batches) -> float:
+def _speed(batches: Iterator[tuple[Tensor, Tensor]]) -> float:
     # What was prefetched since the last round is not of this one.
     for _ in islice(batches, 4):
         pass

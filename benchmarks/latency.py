@@ -17,12 +17,14 @@ import torch.nn.functional as F
 from common import bars, interleaved, seconds, spread, write
 from torch import Tensor, nn
 
-from paradise import create_model, fuse
 from paradise.dynamic import DynamicConv2d
-from paradise.export import export, open_onnx, open_program
+from paradise.exporter import export, open_onnx, open_program
+from paradise.fusion import fuse
+from paradise.kernels import total
 from paradise.structure import replace, slots
+from paradise.study.rows import Row
 
-KINDS = {"ResNet": "", "PD-A": "pd_a_", "PD-B": "pd_b_"}
+KINDS = ("plain", "pd_a", "pd_b")
 
 
 class FourDense(nn.Module):
@@ -43,7 +45,8 @@ class FourDense(nn.Module):
             kernel = (weights @ flat).view(channels, 3, 3, -1).permute(0, 3, 1, 2)
             return F.conv2d(x, kernel, biases[0], self.stride, padding=1)
         outputs = F.conv2d(x, self.kernels, None, self.stride, padding=1).unflatten(1, (branches, channels))
-        return sum(weights[:, i, None, None, None] * outputs[:, i] for i in range(branches)) + biases[:, :, None, None]
+        mixed = total(weights[:, i, None, None, None] * outputs[:, i] for i in range(branches))
+        return mixed + biases[:, :, None, None]
 
 
 class Grouped(nn.Module):
@@ -64,7 +67,7 @@ class Grouped(nn.Module):
 class OneForm(nn.Module):
     """The block in a form whatever its input."""
 
-    def __init__(self, block: DynamicConv2d, form: Callable):
+    def __init__(self, block: DynamicConv2d, form: Callable[[DynamicConv2d, Tensor, Tensor], Tensor]):
         super().__init__()
         self.block, self.form = block, form
 
@@ -107,18 +110,19 @@ def main() -> None:
     last = images.contiguous(memory_format=torch.channels_last)
     # PD-B's blocks take their form for one image by themselves: only one way of it is another.
     forms = {"four dense kernels": FourDense} if arguments.batch == 1 else FORMS
-    calls, plain_of = {}, {}
+    calls: dict[str, Callable[[], float]] = {}
+    plain_of: dict[str, str] = {}
 
-    def add(label: str, plain: str, network: Callable, x: Tensor) -> None:
+    def add(label: str, plain: str, network: Callable[[Tensor], object], x: Tensor) -> None:
         calls[label], plain_of[label] = (lambda: 1000 * seconds(lambda: network(x))), plain
 
     for depth in (18, 50):
-        for kind, prefix in KINDS.items():
+        for row in (Row(kind, depth) for kind in KINDS):
             torch.manual_seed(0)
-            name, plain = f"{kind}{'' if kind == 'ResNet' else '-ResNet'}{depth}", f"ResNet{depth}"
-            model = fuse(create_model(f"{prefix}resnet{depth}"))
+            name, plain = row.label, row.plain.label
+            model = fuse(row.build(1000))
             add(name, plain, fuse(model).to(memory_format=torch.channels_last), last)
-            if kind == "PD-B":
+            if row.kind == "pd_b":
                 for form, make in forms.items():
                     add(f"{name}, {form}", plain, with_form(model, make), last)
             if depth == 18 and not arguments.no_export:
@@ -143,10 +147,15 @@ def main() -> None:
     ]
     name = f"latency-{arguments.batch}-threads{arguments.threads}"
     shape = f"batch {arguments.batch}, 224×224, threads: {arguments.threads}"
-    write(name, f"Latency of fused networks: {shape}", lines, [
-        f"Median (range) of {arguments.rounds} interleaved rounds; the ratio, the median of the rounds', is to the "
-        "plain ResNet of the same depth in the same way of running it.",
-    ])  # fmt: skip
+    write(
+        name,
+        f"Latency of fused networks: {shape}",
+        lines,
+        [
+            f"Median (range) of {arguments.rounds} interleaved rounds; the ratio, the median of the rounds', is to the "
+            "plain ResNet of the same depth in the same way of running it.",
+        ],
+    )
     bars(name, f"latency, {shape}, ÷ ResNet", ratios, {})
 
 

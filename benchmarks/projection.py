@@ -11,7 +11,7 @@ import argparse
 import pandas as pd
 from common import IMAGENET, RESULTS, write
 
-from paradise.study import preset as presets
+from paradise.study.preset import Preset
 
 TRAIN, VALIDATION = 1_281_167, 50_000
 
@@ -21,18 +21,18 @@ def hours(images_per_second: float, epochs: int, devices: int, efficiency: float
     return epochs * (TRAIN + VALIDATION / 3) / (images_per_second * devices * efficiency) / 3600
 
 
-def projected(speeds: dict[str, pd.Series], preset: dict, devices: int, efficiency: float) -> list[dict]:
+def projected(speeds: dict[str, pd.Series], preset: Preset, devices: int, efficiency: float) -> list[dict]:
     """A line for each row of `preset`, and their sums; `speeds` are images a second by row, for each way of reading."""
     lines, sums = [], dict.fromkeys(speeds, 0.0)
-    for row in presets.rows(preset):
-        line = {"row": row}
+    for row in preset.classifiers:
+        line = {"row": row.id}
         for way, speed in speeds.items():
-            if row not in speed:
+            if row.id not in speed:
                 line |= {f"images/s {way}": "–", f"hours {way}": "–"}
                 sums[way] = float("nan")
                 continue
-            taken = hours(float(speed[row]), presets.recipe(preset, row)["epochs"], devices, efficiency)
-            line |= {f"images/s {way}": f"{speed[row]:.4g}", f"hours {way}": f"{taken:,.1f}"}
+            taken = hours(float(speed[row.id]), preset.recipe(row).epochs, devices, efficiency)
+            line |= {f"images/s {way}": f"{speed[row.id]:.4g}", f"hours {way}": f"{taken:,.1f}"}
             sums[way] += taken
         lines.append(line)
     total = {"row": "all"}
@@ -53,14 +53,19 @@ def main() -> None:
     if dali.exists():
         through = pd.read_csv(dali)
         speeds["through DALI"] = through[through["torch.compile"] == "no"].set_index("row")["images/s"]
-    preset, efficiency = presets.load(IMAGENET), arguments.efficiency
-    write("projection", "ImageNet, projected", projected(speeds, preset, arguments.devices, efficiency), [
-        f"**Not measured: computed** from images a second of one device at 224×224 ([rows-224.md](rows-224.md), "
-        f"[training.md](training.md)), for {arguments.devices} such devices.",
-        f"hours = epochs × ({TRAIN:,} + {VALIDATION:,} ÷ 3) ÷ (images/s × {arguments.devices} × {efficiency:g}) ÷ 3600:"
-        " the published recipe's epochs, an evaluation after each at a third of a training step's cost, and "
-        f"{efficiency:.0%} of perfect scaling, which is an assumption.",
-    ])  # fmt: skip
+    preset, efficiency = Preset.load(IMAGENET), arguments.efficiency
+    write(
+        "projection",
+        "ImageNet, projected",
+        projected(speeds, preset, arguments.devices, efficiency),
+        [
+            f"**Not measured: computed** from images a second of one device at 224×224 ([rows-224.md](rows-224.md), "
+            f"[training.md](training.md)), for {arguments.devices} such devices.",
+            f"hours = epochs × ({TRAIN:,} + {VALIDATION:,} ÷ 3) ÷ (images/s × {arguments.devices} × {efficiency:g}) ÷ "
+            "3600: the published recipe's epochs, an evaluation after each at a third of a training step's cost, and "
+            f"{efficiency:.0%} of perfect scaling, which is an assumption.",
+        ],
+    )
 
 
 if __name__ == "__main__":

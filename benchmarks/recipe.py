@@ -8,15 +8,16 @@ trained is kept in `results/<preset>-recipe/`, and not trained again.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import pandas as pd
 from common import write
 
-from paradise.study import preset as presets
-from paradise.study.causes import other_settings
 from paradise.study.data.prepare import prepare
+from paradise.study.preset import Preset
+from paradise.study.records import Trained, read_record
+from paradise.study.rows import Row, Run
+from paradise.study.steps.train import STEP
 from paradise.study.training.loop import train
 
 
@@ -31,31 +32,34 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     name = f"{arguments.preset.stem}-recipe"
-    preset = presets.load(arguments.preset)
-    preset["data"] |= {"hold_out": arguments.hold_out, "folder": f"data/{name}"}
+    values = Preset.load(arguments.preset).values()
+    values["data"] |= {"hold_out": arguments.hold_out, "folder": f"data/{name}"}
     if arguments.per_class:
-        preset["data"]["per_class"] = arguments.per_class
+        values["data"]["per_class"] = arguments.per_class
     if arguments.epochs:
-        preset["training"]["epochs"] = arguments.epochs
-    presets.check(preset, arguments.preset)
-    counts = prepare(preset["data"], arguments.threads)
-    accuracy = {}
-    for row in arguments.rows:
+        values["training"]["epochs"] = arguments.epochs
+    study = Preset.of(values, Path(f"{name}.yaml"))
+    counts = prepare(study.data, name, arguments.threads)
+    lines = []
+    for row in map(Row.parse, arguments.rows):
+        line = {"row": row.id}
         for rate in arguments.rates:
-            preset["training"]["learning_rate"] = rate
-            folder = Path("results", name, row, f"rate{rate:g}")
-            record = folder / "run.json"
-            if not record.exists() or other_settings(json.loads(record.read_text()), preset):
-                train(row, preset, name, 0, arguments.threads, folder)
-            accuracy[row, rate] = pd.read_csv(folder / "log.csv")["val_top1"].iloc[-1]
-    lines = [
-        {"row": row} | {f"learning rate {rate:g}": f"{accuracy[row, rate]:.2f}" for rate in arguments.rates}
-        for row in arguments.rows
-    ]
-    write(f"recipe-{arguments.preset.stem}", f"Learning rates for {arguments.preset.stem}", lines, [
-        f"Top-1 % after the last of {preset['training']['epochs']} epochs on {counts['train']:,} training images, of "
-        f"{counts['val']:,} others of the training set; seed 0. The test images are not looked at.",
-    ])  # fmt: skip
+            values["training"]["learning_rate"] = rate
+            study, folder = Preset.of(values, study.path), study.results / row.place / f"rate{rate:g}"
+            record = read_record(folder / "run.json", Trained)
+            if record is None or record.settings != STEP.job(study, row=row.id, seed="0").settings:
+                train(Run(row, 0), study, arguments.threads, folder)
+            line[f"learning rate {rate:g}"] = f"{pd.read_csv(folder / 'log.csv')['val_top1'].iloc[-1]:.2f}"
+        lines.append(line)
+    write(
+        f"recipe-{arguments.preset.stem}",
+        f"Learning rates for {arguments.preset.stem}",
+        lines,
+        [
+            f"Top-1 % after the last of {study.training.epochs} epochs on {counts['train']:,} training images, of "
+            f"{counts['val']:,} others of the training set; seed 0. The test images are not looked at.",
+        ],
+    )
 
 
 if __name__ == "__main__":

@@ -8,42 +8,38 @@ taken from its run records, where there are any.
 """
 
 import argparse
-import json
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from common import MEMORY, Training, interleaved, seconds, write
 from torch import nn
 
-from paradise import create_model, fuse
-from paradise.study import preset as presets
+from paradise.fusion import fuse
 from paradise.study.device import keep_memory, pick_device, use_precision
-from paradise.study.names import parse_row, plain_of
+from paradise.study.preset import Preset
+from paradise.study.records import Trained, read_record
+from paradise.study.rows import Row, Run
 from paradise.study.terminal.progress import reporting
 
 
-def network(row: str) -> nn.Module:
+def network(row: Row) -> nn.Module:
     torch.manual_seed(0)
-    name, branches = parse_row(row)
-    return create_model(name, 1000, branches)
+    return row.build(1000)
 
 
-def plain(row: str) -> str:
-    return plain_of(parse_row(row)[0])
-
-
-def medians_and_ratio(measures: dict, rounds: int) -> tuple[dict[str, float], float]:
+def medians_and_ratio(measures: dict[str, Callable[[], float]], rounds: int) -> tuple[dict[str, float], float]:
     """Each median, and the median over rounds of "row" ÷ "plain"."""
     values = interleaved(measures, rounds)
     medians = {name: statistics.median(of) for name, of in values.items()}
     return medians, statistics.median(a / b for a, b in zip(values["row"], values["plain"]))
 
 
-def training(row: str, size: int, batch: int, rounds: int, compiled: bool) -> dict:
+def training(row: Row, size: int, batch: int, rounds: int, compiled: bool) -> dict:
     both = {
         "row": Training(network(row), size, batch, compiled),
-        "plain": Training(network(plain(row)), size, batch, compiled),
+        "plain": Training(network(row.plain), size, batch, compiled),
     }
     steps = {name: lambda of=of: seconds(of.step) for name, of in both.items()}
     medians, ratio = medians_and_ratio(steps, rounds)
@@ -56,9 +52,9 @@ def training(row: str, size: int, batch: int, rounds: int, compiled: bool) -> di
 
 
 @torch.inference_mode()
-def latency(row: str, size: int, batch: int, rounds: int) -> dict:
+def latency(row: Row, size: int, batch: int, rounds: int) -> dict:
     device = pick_device()
-    networks = {name: fuse(network(of)).to(device) for name, of in (("row", row), ("plain", plain(row)))}
+    networks = {name: fuse(network(of)).to(device) for name, of in (("row", row), ("plain", row.plain))}
     networks = {name: of.to(memory_format=torch.channels_last) for name, of in networks.items()}
     images = torch.randn(batch, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
 
@@ -70,13 +66,14 @@ def latency(row: str, size: int, batch: int, rounds: int) -> dict:
     return {f"fused ms, batch {batch}": f"{1000 * medians['row']:.2f}", f"÷ ResNet, batch {batch}": f"{ratio:.3f}"}
 
 
-def waited(row: str, preset: dict, results: Path) -> str:
+def waited(row: Row, preset: Preset) -> str:
     """The share of its trainings' time that a study's row waited for data, in %."""
-    records = [results / row / f"seed{seed}" / "run.json" for seed in preset["seeds"]]
-    runs = [json.loads(path.read_text()) for path in records if path.exists()]
+    folders = (Run(row, seed).folder(preset.results) for seed in preset.seeds)
+    found = (read_record(folder / "run.json", Trained) for folder in folders)
+    runs = [run for run in found if run is not None]
     if not runs:
         return "–"
-    return f"{100 * sum(run['seconds_waiting_for_data'] for run in runs) / sum(run['seconds'] for run in runs):.2f}"
+    return f"{100 * sum(run.seconds_waiting_for_data for run in runs) / sum(run.seconds for run in runs):.2f}"
 
 
 def main() -> None:
@@ -89,28 +86,33 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=9)
     arguments = parser.parse_args()
-    preset = presets.load(arguments.preset)
-    size, rows = arguments.size or preset["data"]["image_size"], arguments.rows or presets.rows(preset)
+    preset = Preset.load(arguments.preset)
+    size, rows = arguments.size or preset.data.image_size, list(map(Row.parse, arguments.rows)) or preset.classifiers
     torch.set_num_threads(arguments.threads)
     keep_memory()
     on_gpu = pick_device().type == "cuda"
     lines = []
     with reporting("rows", len(rows)) as report:
         for row in rows:
-            line = {"row": row}
+            line = {"row": row.id}
             for compiled in (False, True) if on_gpu else (False,):
                 line |= training(row, size, arguments.batch, arguments.rounds, compiled)
             for batch in arguments.latency_batches:
                 line |= latency(row, size, batch, arguments.rounds)
             if arguments.size is None:
-                line["waiting for data %"] = waited(row, preset, Path("results", arguments.preset.stem))
+                line["waiting for data %"] = waited(row, preset)
             lines.append(line)
-            report.step(row)
-    write(f"rows-{size}", f"Every row at {size}×{size}", lines, [
-        f"Training in batches of {arguments.batch} random images, in {'bfloat16' if on_gpu else 'float32'}; medians of "
-        f"{arguments.rounds} rounds, in each of which row and plain ResNet take turns; {arguments.threads} processor "
-        f"threads. MB: {MEMORY[pick_device().type]}, without parameters.",
-    ])  # fmt: skip
+            report.step(row.id)
+    write(
+        f"rows-{size}",
+        f"Every row at {size}×{size}",
+        lines,
+        [
+            f"Training in batches of {arguments.batch} random images, in {'bfloat16' if on_gpu else 'float32'}; "
+            f"medians of {arguments.rounds} rounds, in each of which row and plain ResNet take turns; {arguments.threads} "
+            f"processor threads. MB: {MEMORY[pick_device().type]}, without parameters.",
+        ],
+    )
 
 
 if __name__ == "__main__":

@@ -10,9 +10,10 @@ from common import interleaved, seconds, spread, write
 
 from paradise.study.data.prepare import prepare
 from paradise.study.device import pick_device
-from paradise.study.preset import load
-from paradise.study.training import SAVE_MINUTES
-from paradise.study.training.loop import Run
+from paradise.study.preset import Preset
+from paradise.study.rows import Row, Run
+from paradise.study.terminal.options import SAVE_MINUTES
+from paradise.study.training.loop import Training
 from paradise.study.training.processes import Processes
 
 ROWS = ["resnet18", "pd_a_resnet18", "pd_b_resnet18", "resnet50", "pd_a_resnet50", "pd_b_resnet50"]
@@ -23,16 +24,18 @@ def main() -> None:
     parser.add_argument("rows", nargs="*", default=ROWS)
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
-    preset = load(Path("config/smoke.yaml"))
-    prepare(preset["data"])
+    preset = Preset.load(Path("config/smoke.yaml"))
+    prepare(preset.data, preset.name)
     with tempfile.TemporaryDirectory() as folder:
-        alone, runs = Processes(0, 1, pick_device()), {}
+        alone, trainings = Processes(0, 1, pick_device()), {}
         for row in arguments.rows:
-            run = runs[row] = Run(row, preset, "benchmark", 0, 1, Path(folder, row), alone)
-            run.resume()
-            run.train_step()
-        values = interleaved({row: lambda run=run: seconds(run.save) for row, run in runs.items()}, arguments.rounds)
-        sizes = {row: run.states.newest().stat().st_size for row, run in runs.items()}
+            training = Training(Run(Row.parse(row), 0), preset, 1, Path(folder, row), alone)
+            training.resume()
+            training.train_step()
+            trainings[row] = training
+        saves = {row: lambda training=training: seconds(training.save) for row, training in trainings.items()}
+        values = interleaved(saves, arguments.rounds)
+        sizes = {row: training.states.newest().stat().st_size for row, training in trainings.items()}
     lines = [
         {
             "row": row,
@@ -42,10 +45,15 @@ def main() -> None:
         }
         for row in arguments.rows
     ]
-    write("saving", "Saving the state", lines, [
-        f"Median (range) of {arguments.rounds} interleaved rounds, on this machine's disk; a state is saved every "
-        f"{SAVE_MINUTES:g} minutes, so the share is the same however long a run is.",
-    ])  # fmt: skip
+    write(
+        "saving",
+        "Saving the state",
+        lines,
+        [
+            f"Median (range) of {arguments.rounds} interleaved rounds, on this machine's disk; a state is saved every "
+            f"{SAVE_MINUTES:g} minutes, so the share is the same however long a run is.",
+        ],
+    )
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ with, RepVGG's block and ACNet's. Forward, backward and optimizer; on a GPU in b
 import argparse
 import statistics
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,19 +19,19 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from paradise.block import ConvBN, PDABlock, PDBBlock
-from paradise.study.device import keep_memory, pick_device
-from paradise.kernels import embed
+from paradise.kernels import embed, total
 from paradise.norm_sum import norm_sum
-from paradise.resnet import BasicBlock, ResNet, plain_conv3x3
+from paradise.resnet import BasicBlock, Pair, ResNet, plain_conv3x3
+from paradise.study.device import keep_memory, pick_device
 
 
 def branch_by_branch(block: type[PDABlock]) -> type[PDABlock]:
     class BranchByBranch(block):
         def combine(self, x: Tensor, weights: Tensor | None = None) -> Tensor:
-            outputs = [sum(part.bn(part.conv(x)) for part in branch.parts()) for branch in self.branches()]
+            outputs = [total(part.bn(part.conv(x)) for part in branch.parts()) for branch in self.branches()]
             if weights is not None:
                 outputs = [weights[:, i, None, None, None].to(y.dtype) * y for i, y in enumerate(outputs)]
-            return sum(outputs)
+            return total(outputs)
 
     return BranchByBranch
 
@@ -65,12 +66,12 @@ class _Sum(torch.autograd.Function):
     """A copy of the first output stands for all, and the gradient goes to each."""
 
     @staticmethod
-    def forward(ctx, *outputs: Tensor) -> Tensor:
+    def forward(ctx: Any, *outputs: Tensor) -> Tensor:
         ctx.count = len(outputs)
         return outputs[0].clone()
 
     @staticmethod
-    def backward(ctx, gradient: Tensor):
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
         return (gradient,) * ctx.count
 
 
@@ -107,7 +108,7 @@ FORMS = {
 
 
 def network(form: str) -> ResNet:
-    def pair(*shape: int):
+    def pair(*shape: int) -> Pair:
         return plain_conv3x3(*shape) if form == PLAIN else (FORMS[form](*shape), nn.Identity())
 
     return ResNet(BasicBlock, (2, 2, 2, 2), 1000, pair)
@@ -149,21 +150,29 @@ def main() -> None:
         form = label.removesuffix(", compiled")
         ratios[label] = [a / b for a, b in zip(values[label], values[plain])]
         bounds[label] = operations[form] / operations[PLAIN]
-        lines.append({
-            "network": label,
-            "ms a step": spread(values[label]),
-            "÷ ResNet18": f"{statistics.median(ratios[label]):.2f}",
-            "by operations": f"{bounds[label]:.2f}",
-            "MB kept": f"{kept[label]:.0f}",
-            "÷ ResNet18 ": f"{kept[label] / kept[plain]:.2f}",
-        })  # fmt: skip
+        lines.append(
+            {
+                "network": label,
+                "ms a step": spread(values[label]),
+                "÷ ResNet18": f"{statistics.median(ratios[label]):.2f}",
+                "by operations": f"{bounds[label]:.2f}",
+                "MB kept": f"{kept[label]:.0f}",
+                "÷ ResNet18 ": f"{kept[label] / kept[plain]:.2f}",
+            }
+        )
     name, shape = f"step-{arguments.size}", f"{arguments.size}×{arguments.size}, batch {arguments.batch}"
-    write(name, f"A training step at {shape}", lines, [
-        f"Median (range) of {arguments.rounds} interleaved rounds, {arguments.threads} threads; the ratio is the "
-        f"median of the rounds'. MB kept: {MEMORY[pick_device().type]}, without parameters.",
-        "By operations: multiply-accumulates as a multiple of ResNet18's; where a kernel is cut, what is left of it.",
-        "Convolutions alone: without BatchNorms and sum, which is no network, but what none can do without.",
-    ])  # fmt: skip
+    write(
+        name,
+        f"A training step at {shape}",
+        lines,
+        [
+            f"Median (range) of {arguments.rounds} interleaved rounds, {arguments.threads} threads; the ratio is the "
+            f"median of the rounds'. MB kept: {MEMORY[pick_device().type]}, without parameters.",
+            "By operations: multiply-accumulates as a multiple of ResNet18's; where a kernel is cut, what is left of "
+            "it.",
+            "Convolutions alone: without BatchNorms and sum, which is no network, but what none can do without.",
+        ],
+    )
     bars(name, f"training step at {shape}, ÷ ResNet18", ratios, bounds)
 
 

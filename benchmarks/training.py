@@ -18,14 +18,13 @@ from common import IMAGENET, imagenet_like, interleaved, seconds, write
 from torch.utils.flop_counter import FlopCounterMode
 
 from paradise.study.device import AUTOCAST, pick_device
-from paradise.models import create_model
-from paradise.study.names import parse_row
-from paradise.study.preset import load
+from paradise.study.preset import Preset
+from paradise.study.rows import Row, Run
 from paradise.study.training.loop import train
 
 ROWS = {
     "cpu": ["resnet18", "pd_a_resnet18"],
-    "cuda": [f"{kind}resnet{depth}" for depth in (18, 50) for kind in ("", "pd_a_", "pd_b_")],
+    "cuda": [Row(kind, depth).id for depth in (18, 50) for kind in ("plain", "pd_a", "pd_b")],
 }
 CLASSES = 10
 
@@ -43,29 +42,37 @@ def main() -> None:
     # On a processor convolutions are faster than its square matrix products: no bound there.
     peak = measured_peak(device, precision) if device.type == "cuda" else None
     lines = []
-    for row in arguments.rows:
+    for row in map(Row.parse, arguments.rows):
         operations = operations_of_an_image(row)
         for compiled in (False, True) if device.type == "cuda" else (False,):
-            preset = load(IMAGENET) | {"data": data}
-            preset["training"] |= {
-                "epochs": 2, "batch_size": arguments.batch, "device_batch_size": arguments.batch, "schedule": "cosine",
-                "learning_rate": 0.01, "precision": precision, "compile": compiled,
-            }  # fmt: skip
+            values = Preset.load(IMAGENET).values() | {"data": data.values()}
+            values["training"] |= {
+                "epochs": 2,
+                "batch_size": arguments.batch,
+                "device_batch_size": arguments.batch,
+                "schedule": "cosine",
+                "learning_rate": 0.01,
+                "precision": precision,
+                "compile": compiled,
+            }
+            preset = Preset.of(values, Path("benchmark.yaml"))
             with tempfile.TemporaryDirectory() as folder:
-                train(row, preset, "benchmark", 0, arguments.threads, Path(folder))
+                train(Run(row, 0), preset, arguments.threads, Path(folder))
                 epoch = list(csv.DictReader((Path(folder) / "log.csv").open()))[-1]
                 run = json.loads((Path(folder) / "run.json").read_text())
             speed = float(epoch["images_per_second"])
-            lines.append({
-                "row": row,
-                "torch.compile": "yes" if compiled else "no",
-                "images/s": f"{speed:.1f}",
-                "waiting for data %": f"{100 * float(epoch['seconds_waiting']) / float(epoch['seconds']):.2f}",
-                "GFLOP an image": f"{operations / 1e9:.1f}",
-                "TFLOP/s": f"{speed * operations / 1e12:.3f}",
-                **({"of the matrix peak %": f"{100 * speed * operations / peak:.1f}"} if peak else {}),
-                "precision": run["precision"],
-            })  # fmt: skip
+            lines.append(
+                {
+                    "row": row.id,
+                    "torch.compile": "yes" if compiled else "no",
+                    "images/s": f"{speed:.1f}",
+                    "waiting for data %": f"{100 * float(epoch['seconds_waiting']) / float(epoch['seconds']):.2f}",
+                    "GFLOP an image": f"{operations / 1e9:.1f}",
+                    "TFLOP/s": f"{speed * operations / 1e12:.3f}",
+                    **({"of the matrix peak %": f"{100 * speed * operations / peak:.1f}"} if peak else {}),
+                    "precision": run["precision"],
+                }
+            )
     notes = [
         f"Batches of {arguments.batch}, {arguments.images} images an epoch, the second of two epochs, evaluation "
         f"apart; {arguments.threads} processor threads, which decode as well.",
@@ -81,10 +88,9 @@ def main() -> None:
     write("training", "Training at 224×224", lines, notes)
 
 
-def operations_of_an_image(row: str) -> int:
+def operations_of_an_image(row: Row) -> int:
     """Floating-point operations of a training step, for each image of its batch."""
-    name, branches = parse_row(row)
-    model = create_model(name, CLASSES, branches)
+    model = row.build(CLASSES)
     with FlopCounterMode(display=False) as counter:
         model(torch.rand(1, 3, 224, 224))
     # The counter takes the gradient of a grouped convolution for that of a dense one.

@@ -30,9 +30,9 @@ rule train:
 rule evaluate:
     message: "Evaluating {wildcards.row}"
     input: "{row}/weights",
-    output: "{row}/metrics.json",
+    output: "{row}/metrics.json", "{row}/evaluation.json",
     log: "logs/evaluate-{row}.log",
-    shell: "echo '{{\\"fused\\": {{\\"top1\\": 97.5}}}}' > {output} 2> {log}"
+    shell: "echo '{{\\"fused\\": {{\\"top1\\": 97.5}}}}' > {output[0]} 2> {log}; touch {output[1]}"
 """
 
 
@@ -142,6 +142,31 @@ def test_time_left_is_what_jobs_of_the_rule_took_over_those_at_work():
     assert handler._left() == "", "nothing is known yet"
     handler.running[0].last = "resnet18: 1/9, 80 s left"
     assert handler._left() == ", about 5 min left"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"fused": {"top1": 97.5, "top5": 99}, "trained": {"top1": 1}}', "top-1 97.50 %"),
+        ('{"fused": {"ap": 4.25, "ap50": 9}, "trained": {"ap": 1}}', "AP 4.25 %"),
+        ('{"fused": {"ap": null, "ap50": null}}', None),
+        ('{"fused": {"loss": 1}}', None),
+        ('{"trained": {"top1": 97.5}}', None),
+        ("{", None),
+        (None, None),
+    ],
+)
+def test_what_an_evaluation_measured_of_the_fused_form_is_said(tmp_path, text, said):
+    """Of the metrics among the outputs, beside the record, which may not be there."""
+    handler = LogHandler(SimpleNamespace(dryrun=False), None)
+    folder = tmp_path / "pd_b_resnet18" / "seed0"
+    folder.mkdir(parents=True)
+    if text is not None:
+        (folder / "metrics.json").write_text(text)
+    outputs = [str(folder / name) for name in ("predictions.csv", "metrics.json", "evaluation.json")]
+    assert handler._result(Job("evaluate", "Evaluating", None, outputs, 0)) == (said and f"{said} fused")
+    assert handler.measured == ({"pd_b_resnet18/seed0": said} if said else {})
+    assert handler._result(Job("train", "Training", None, [str(folder / "run.json")], 0)) is None
 
 
 def test_messages_of_another_kind_are_shown(capsys):

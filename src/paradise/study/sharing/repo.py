@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,10 @@ from paradise.study.steps import Job
 UNSET = Path(".dvc/weights")  # where the remote `weights` points until a user sets it
 TAKEN = "another `paradise pull` or `push` is at work here; wait until it ends"
 
-say = partial(print, file=sys.stderr)
+
+def say(line: str) -> None:
+    """Prints a line for whoever called the command."""
+    print(line, file=sys.stderr)
 
 
 def described() -> Preset:

@@ -156,7 +156,7 @@ class LogHandler(LogHandlerBase):
             return None
         try:
             fused = json.loads(path.read_text())["fused"]
-            key = next(key for key in ACCURACIES if key in fused)
+            key = next(key for key in ACCURACIES if fused.get(key) is not None)
         except (OSError, ValueError, LookupError, StopIteration):
             return None
         self.measured["/".join(path.parts[-3:-1])] = value = f"{ACCURACIES[key]} {fused[key]:.2f} %"
