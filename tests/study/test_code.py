@@ -22,7 +22,7 @@ def package(tmp_path, monkeypatch):
         forget()
 
     def forget() -> None:
-        for cached in (code._source, code._tree, code._imports, code._hash, code.closure):
+        for cached in (code._source, code._read, code.closure):
             cached.cache_clear()
 
     forget()
@@ -152,20 +152,20 @@ def constants(tree: ast.Module) -> list[ast.Constant]:
 def test_every_constant_of_a_module_is_in_its_hash(package):
     """Of the block, constant by constant."""
     source = code._source("paradise.block").read_text()
-    hashes = {code._hash("paradise.block")}
+    hashes = {code._read("paradise.block")[0]}
     count = len(constants(ast.parse(source)))
     for index in range(count):
         tree = ast.parse(source)
         chosen = constants(tree)[index]
         chosen.value = f"{chosen.value}, changed"
         package("paradise.block", ast.unparse(tree))
-        hashes.add(code._hash("paradise.block"))
+        hashes.add(code._read("paradise.block")[0])
     assert len(hashes) == count + 1 > 30
 
 
 def test_a_template_beside_a_package_is_its_code(package):
     package("paradise.toys.__init__", "")
-    before = code._hash("paradise.toys")
+    before = code._read("paradise.toys")[0]
     (code.ROOT / "toys" / "page.html.jinja").write_text("a page")
     package("paradise.toys.__init__", "")
-    assert code._hash("paradise.toys") != before
+    assert code._read("paradise.toys")[0] != before

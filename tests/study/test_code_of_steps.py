@@ -161,5 +161,5 @@ def _edited(text: str) -> str:
 
 
 def _forget() -> None:
-    for cached in (code._source, code._tree, code._imports, code._hash, code.closure):
+    for cached in (code._source, code._read, code.closure):
         cached.cache_clear()

@@ -12,8 +12,8 @@ from paradise.study.hashes import LARGE, remembered_sha256, sha256
 def memory(tmp_path, monkeypatch):
     """A memory of its own, in an empty project."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(hashes, "_known", None)
-    monkeypatch.setattr(hashes, "_new", False)
+    monkeypatch.setattr(hashes, "_memory", None)
+    monkeypatch.setattr(hashes, "_news", False)
     (tmp_path / ".snakemake").mkdir()
     return tmp_path / hashes.MEMORY
 
@@ -51,11 +51,11 @@ def test_the_memory_lasts_and_a_damaged_one_is_none(memory, tmp_path, monkeypatc
     digest = remembered_sha256(path)
     hashes._save(memory)
     assert [entry[-1] for entry in json.loads(memory.read_text()).values()] == [digest]
-    monkeypatch.setattr(hashes, "_known", None)
+    monkeypatch.setattr(hashes, "_memory", None)
     monkeypatch.setattr(hashes, "sha256", lambda path: pytest.fail("it was read again"))
     assert remembered_sha256(path) == digest
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     memory.write_text("{")
-    monkeypatch.setattr(hashes, "_known", None)
+    monkeypatch.setattr(hashes, "_memory", None)
     assert remembered_sha256(path) == digest

@@ -78,7 +78,7 @@ def test_each_key_is_needed_and_no_other_is_taken(written, tmp_path):
     tried = 0
     for _, schema, values in written:
         for key in keys(values):
-            named = len(key) > 1 and key[-2] in OPEN or key[0] == "splits" and len(key) > 1
+            named = len(key) > 1 and (key[-2] in OPEN or key[0] == "splits")
             for change in (lambda parent, name: parent.pop(name), lambda parent, name: parent.update({f"{name}_": 1})):
                 if key == ("seal",) or key == ("start",) or named or key[:1] in (("checkpoint",), ("backbone",)):
                     continue

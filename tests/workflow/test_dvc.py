@@ -20,16 +20,18 @@ SMOKE = ("--configfile", "config/smoke.yaml")
 ROWS = ("resnet18", "pd_b_resnet18")
 RESULTS = Path("results/smoke")
 STUDY = Path(".dvc/study/files/md5")
+ABSENT = "4 files of weights are not here: the remote 'weights' is not set"
 
 
 def sh(project: Path, command: str, check: bool = True) -> str:
     return run(*command.split(), cwd=project, check=check).stdout
 
 
-def planned(project: Path) -> dict[str, int]:
+def planned(project: Path, *targets: str, preset: str = "config/smoke.yaml") -> dict[str, int]:
     """Rule → number of jobs that Snakemake would run."""
-    table = re.findall(r"^(\w+) +(\d+)$", run("snakemake", "-n", *SMOKE, cwd=project).stdout, flags=re.MULTILINE)
-    return {rule: int(count) for rule, count in table if rule not in ("all", "total")}
+    output = run("snakemake", *targets, "-n", "--configfile", preset, cwd=project).stdout
+    table = re.findall(r"^(\w+) +(\d+)$", output, flags=re.MULTILINE)
+    return {rule: int(count) for rule, count in table if rule not in ("all", "total", *targets)}
 
 
 def commit(project: Path, message: str) -> None:
@@ -37,11 +39,15 @@ def commit(project: Path, message: str) -> None:
     sh(project, f"git -c user.name=a -c user.email=a@example.com commit --quiet --message {message}")
 
 
-def change_preset(project: Path, change) -> None:
-    path = project / "config" / "smoke.yaml"
+def change_preset(project: Path, change, name: str = "smoke") -> None:
+    path = project / "config" / f"{name}.yaml"
     preset = yaml.safe_load(path.read_text())
     change(preset)
     path.write_text(yaml.safe_dump(preset))
+
+
+def of_latency(project: Path) -> dict:
+    return json.loads((project / RESULTS / "profile" / "latency.json").read_text())
 
 
 def gentler(preset: dict) -> None:
@@ -177,24 +183,22 @@ def test_a_changed_image_is_named_and_prepared_again(project):
 
 
 @pytest.mark.parametrize(
-    ("name", "stage", "jobs"),
+    ("name", "line", "jobs"),
     [
-        ("metrics.json", "evaluate@resnet18-0", {"evaluate": 1, "write_table": 3, "report": 1}),
-        ("evaluation.json", "evaluate@resnet18-0", {"evaluate": 1, "write_table": 3, "report": 1}),
-        ("log.csv", "train@resnet18-0", {"train": 1, "fuse": 1, "evaluate": 1, "write_table": 3, "report": 1}),
+        ("metrics.json", "evaluate resnet18 seed0: metrics.json changed since it was made", {"evaluate": 1}),
+        ("evaluation.json", "evaluate resnet18 seed0: evaluation.json is damaged (edited by hand)", {"evaluate": 1}),
+        ("log.csv", "train resnet18 seed0: log.csv changed since it was made", {"train": 1, "fuse": 1, "evaluate": 1}),
     ],
 )
-def test_a_hand_edited_file_is_named_kept_and_made_again(project, name, stage, jobs):
+def test_a_hand_edited_file_is_named_kept_and_made_again(project, name, line, jobs):
     path = project / RESULTS / "resnet18" / "seed0" / name
     original = path.read_text()
     edited = re.sub(r"\d\d", "99", original, count=1)
     path.write_text(edited)
-    reason = "was edited by hand" if name == "evaluation.json" else "changed since"
-    assert f"{stage}: {name} {reason}" in sh(project, "paradise push")
-    output = sh(project, "paradise pull")
-    assert f"{stage}: {path.relative_to(project)} is modified" in output
+    for command in ("push", "pull", "status --preset config/smoke.yaml"):
+        assert f"  {line}" in sh(project, f"paradise {command}").splitlines()
     assert path.read_text() == edited
-    assert planned(project) == jobs
+    assert planned(project) == jobs | {"table": 3, "report": 1}
     if name == "metrics.json":
         run("snakemake", *SMOKE, cwd=project)
         assert path.read_text() == original
@@ -204,36 +208,63 @@ def test_a_hand_edited_file_is_named_kept_and_made_again(project, name, stage, j
 def test_what_was_made_here_is_not_made_again_for_want_of_a_push(project):
     change_preset(project, gentler)
     run("snakemake", *SMOKE, cwd=project)
-    output = sh(project, "paradise pull")
-    assert "7 of 12 stages are as recorded" in output
-    assert "5 were made here since, not pushed yet: train@pd_b_resnet18-0, fuse@pd_b_resnet18-0" in output
-    assert "computed again" not in output
+    made = "evaluate pd_b_resnet18 seed0, fuse pd_b_resnet18 seed0, report and 4 more"
+    assert sh(project, "paradise pull").splitlines() == [
+        "6 of 13 stages are as recorded",
+        f"7 were made here since, not pushed yet: {made}",
+    ]
     assert planned(project) == {}
 
 
-def test_what_was_made_here_of_fetched_weights_is_not_made_again(project):
-    """The weights' time is that of the pull, later than what was made of them."""
-    path = project / "src" / "paradise" / "evaluate.py"
+def test_an_edited_comment_is_no_other_code(project):
+    path = project / "src" / "paradise" / "study" / "evaluate.py"
     path.write_text(path.read_text() + "# A comment.\n")
-    run("snakemake", *SMOKE, "--forcerun", "evaluate", cwd=project)
-    assert "were made here since, not pushed yet: evaluate@resnet18-0" in sh(project, "paradise pull")
+    assert sh(project, "paradise pull").splitlines() == ["13 of 13 stages are as recorded"]
     assert planned(project) == {}
+    ran = re.findall(r"Running stage '(.*)'", sh(project, "dvc repro table-imagenet"))
+    assert ran == ["settings"]
 
 
-def test_other_code_is_not_passed_off_as_what_was_run(project):
-    path = project / "src" / "paradise" / "profiling" / "latency.py"
+def test_other_code_is_kept_marked_shared_and_made_again_where_that_is_wanted(project, tmp_path):
+    path = project / "src" / "paradise" / "study" / "profiling" / "latency.py"
     path.write_text(path.read_text().replace("WARMUP_ROUNDS = 5", "WARMUP_ROUNDS = 3"))
-    output = sh(project, "paradise push")
-    assert "latency: made by other code than today's" in output
-    assert "latency: src/paradise/profiling/latency.py is modified" in sh(project, "paradise pull")
-    assert planned(project) == {"latency": 1, "write_table": 3, "report": 1}
+    marked = [
+        "1 of other code or versions, kept and marked:",
+        f"  latency: other code in study.profiling.latency (commit {of_latency(project)['commit'][:10]})",
+        "to compute the marked ones again: `snakemake --forcerun $(paradise status --files --preset config/smoke.yaml) "
+        "--configfile config/smoke.yaml`",
+    ]
+    # What is shown of it says so, and is made again in seconds.
+    assert planned(project) == {"table": 2, "report": 1}
+    run("snakemake", *SMOKE, cwd=project)
+    assert sh(project, "paradise push").splitlines()[:2] == [
+        "3 stages recorded in dvc.lock, 10 as before",
+        "1 of all are of other code or versions, and marked; `paradise status` says which",
+    ]
+    assert sh(project, "paradise pull").splitlines() == ["13 of 13 stages are as recorded", *marked]
+    commit(project, "marked")
+    sh(tmp_path, f"git clone --quiet {project} {tmp_path / 'clone'}")
+    clone = tmp_path / "clone"
+    assert sh(clone, "paradise pull").splitlines() == ["13 of 13 stages are as recorded", ABSENT, *marked]
+    assert planned(clone) == {}
+    assert sh(clone, "paradise status --files --preset config/smoke.yaml") == "results/smoke/profile/latency.json\n"
+    assert "modified:           latency" in sh(clone, "dvc status latency")
+    again = re.search("`(.*)`", marked[-1])[1]
+    run("bash", "-c", again, cwd=clone)
+    run("snakemake", *SMOKE, cwd=clone)
+    assert of_latency(clone)["time"] > of_latency(project)["time"]
+    assert sh(clone, "paradise pull").splitlines() == [
+        "10 of 13 stages are as recorded",
+        "4 were made here since, not pushed yet: latency, report, table claims and 1 more",
+        ABSENT,
+    ]
 
 
 def test_files_of_others_stay(clone):
     for name in ("notes.txt", "resnet18/seed0/mine.csv", "resnet18/seed7/weights.safetensors"):
         (clone / RESULTS / name).parent.mkdir(parents=True, exist_ok=True)
         (clone / RESULTS / name).write_text("mine")
-    assert "12 of 12 stages" in sh(clone, "paradise pull")
+    assert sh(clone, "paradise pull").splitlines()[0] == "13 of 13 stages are as recorded"
     for name in ("notes.txt", "resnet18/seed0/mine.csv", "resnet18/seed7/weights.safetensors"):
         assert (clone / RESULTS / name).read_text() == "mine"
 
@@ -246,8 +277,7 @@ def test_an_older_commit_comes_back(project):
     commit(project, "gentler")
     assert digest(project / RESULTS) != before
     sh(project, "git checkout --quiet HEAD~1")
-    output = sh(project, "paradise pull")
-    assert "12 of 12 stages" in output
+    assert sh(project, "paradise pull").splitlines() == ["13 of 13 stages are as recorded"]
     after = digest(project / RESULTS)
     # Neither git nor DVC keeps these.
     made_again = ("logs", "benchmarks", "figures")
@@ -257,18 +287,23 @@ def test_an_older_commit_comes_back(project):
     assert planned(project) == {}
     sh(project, "git checkout --quiet master")
     sh(project, "dvc checkout")
-    assert "Data and pipelines are up to date." in sh(project, "dvc status")
+    done = [name for name in recorded(project) if name != "report"]
+    assert "Data and pipelines are up to date." in sh(project, f"dvc status {' '.join(done)}")
 
 
 def test_dvc_runs_what_changed_and_nothing_else(project):
-    assert "Data and pipelines are up to date." in sh(project, "dvc repro")
-    assert "Data and pipelines are up to date." in sh(project, "dvc repro evaluate@resnet18-0")
-    output = sh(project, "dvc exp run --set-param config/smoke.yaml:training.learning_rate=0.003 evaluate@resnet18-0")
+    assert "Data and pipelines are up to date." in sh(project, "dvc repro table-claims")
+    assert "Data and pipelines are up to date." in sh(project, "dvc repro evaluate-resnet18-seed0")
+    output = sh(
+        project, "dvc exp run --set-param config/smoke.yaml:training.learning_rate=0.003 evaluate-resnet18-seed0"
+    )
     assert "Ran experiment" in output
     ran = re.findall(r"Running stage '(.*)'", output)
-    assert ran == ["recipes", "train@resnet18-0", "fuse@resnet18-0", "evaluate@resnet18-0"]
+    assert ran == ["settings", "train-resnet18-seed0", "fuse-resnet18-seed0", "evaluate-resnet18-seed0"]
     made = json.loads((project / RESULTS / "resnet18" / "seed0" / "run.json").read_text())
-    assert made["recipe"]["learning_rate"] == 0.003
+    assert made["settings"]["recipe"]["learning_rate"] == 0.003
+    changed = json.loads(sh(project, "dvc params diff --json"))["results/smoke/settings.json"]
+    assert changed["train-resnet18-seed0.recipe.learning_rate"] == {"old": 0.005, "new": 0.003, "diff": -0.002}
     changed = json.loads(sh(project, "dvc metrics diff --json"))
     assert list(changed) == ["results/smoke/resnet18/seed0/metrics.json"] or changed == {}
 
@@ -288,15 +323,19 @@ def test_metrics_and_plots_say_something(project):
 
 def test_a_remote_with_half_the_objects_gives_the_other_half(clone):
     lock = yaml.safe_load((clone / "dvc.lock").read_text())
-    outs = lock["stages"]["evaluate@resnet18-0"]["outs"]
+    outs = lock["stages"]["evaluate-resnet18-seed0"]["outs"]
     gone = next(out["md5"] for out in outs if out["path"].endswith("predictions.csv"))
     (clone / STUDY / gone[:2] / gone[2:]).unlink()
-    output = sh(clone, "paradise pull")
-    assert "1 files could not be fetched" in output
-    assert "  results/smoke/resnet18/seed0/predictions.csv\n" in output
-    assert "evaluate@resnet18-0: results/smoke/resnet18/seed0/predictions.csv is deleted" in output
+    assert sh(clone, "paradise pull").splitlines()[:6] == [
+        "8 of 13 stages are as recorded",
+        "1 files could not be fetched: a remote lacks them or holds them damaged",
+        "  results/smoke/resnet18/seed0/predictions.csv",
+        ABSENT,
+        "5 to be computed again, by `snakemake --configfile config/smoke.yaml`:",
+        "  evaluate resnet18 seed0: predictions.csv is not here",
+    ]
     assert (clone / RESULTS / "pd_b_resnet18" / "seed0" / "predictions.csv").exists()
-    assert planned(clone) == {"train": 1, "fuse": 1, "evaluate": 1, "write_table": 3, "report": 1}
+    assert planned(clone) == {"train": 1, "fuse": 1, "evaluate": 1, "table": 3, "report": 1}
 
 
 def test_a_kept_checkpoint_does_not_go_into_git(project, tmp_path):
@@ -305,7 +344,7 @@ def test_a_kept_checkpoint_does_not_go_into_git(project, tmp_path):
     checkpoint.write_bytes(b"a checkpoint")
     sh(project, f"dvc add --quiet {checkpoint}")
     before = digest(project / ".dvc" / "study")
-    assert "0 files shared" in sh(project, "paradise push")
+    assert "0 files shared; now commit dvc.lock and what else git sees changed" in sh(project, "paradise push")
     assert digest(project / ".dvc" / "study") == before
     sh(project, f"dvc remote modify --quiet weights url {tmp_path / 'weights'}")
     sh(project, f"dvc push --quiet --remote weights {checkpoint}")
@@ -314,45 +353,48 @@ def test_a_kept_checkpoint_does_not_go_into_git(project, tmp_path):
 
 def test_another_study_is_shared_as_a_folder_without_its_weights(project, tmp_path):
     shutil.copy(project / "config" / "smoke.yaml", project / "config" / "other.yaml")
+    change_preset(project, lambda preset: preset["data"].update(folder="data/other"), "other")
+    run("snakemake", "--configfile", "config/other.yaml", cwd=project)
     other = project / "results" / "other"
-    shutil.copytree(project / RESULTS, other)
-    tables = {path.name: path.read_text().replace("smoke", "other") for path in (other / "tables").iterdir()}
+    tables = digest(other / "tables")
     push = "paradise push --preset config/other.yaml"
-    assert "results/other: 2 of 2 runs" in run(*push.split(), cwd=project).stdout
+    assert "results/other: 2 of 2 runs; " in sh(project, push)
     commit(project, "other")
     sh(tmp_path, f"git clone --quiet {project} {tmp_path / 'clone'}")
     clone = tmp_path / "clone"
     assert not (clone / "results" / "other").exists()
-    assert "results/other: 2 of 2 runs are here" in run("paradise", "pull", cwd=clone).stdout
+    assert "results/other: 2 of 2 runs are here" in sh(clone, "paradise pull").splitlines()
     assert not list((clone / "results" / "other").rglob("*.safetensors"))
     assert (clone / "results/other/resnet18/seed0/predictions.csv").exists()
-    output = run("snakemake", "tables", "--configfile", "config/other.yaml", cwd=clone).stdout
-    assert "Training" not in output and "Evaluating" not in output
-    assert {path.name: path.read_text() for path in (clone / "results/other/tables").iterdir()} == tables
+    assert planned(clone, preset="config/other.yaml") == {"table": 3, "report": 1}
+    run("snakemake", "tables", "--configfile", "config/other.yaml", cwd=clone)
+    assert digest(clone / "results" / "other" / "tables") == tables
     # What was changed since is neither shared nor written over.
     change = (clone / "results/other/resnet18/seed0/log.csv").open("a")
     change.write("by hand")
     change.close()
-    assert "results/other was changed here, and is left as it is" in run("paradise", "pull", cwd=clone).stdout
-    preset = clone / "config" / "other.yaml"
-    preset.write_text(preset.read_text().replace("learning_rate: 0.", "learning_rate: 0.1"))
+    assert "results/other was changed here, and is left as it is" in sh(clone, "paradise pull").splitlines()
     refused = run(*push.split(), cwd=clone, check=False)
-    assert refused.returncode == 2 and "results/other has runs of other settings" in refused.stdout
+    assert refused.returncode == 2
+    assert refused.stdout == (
+        "error: results/other has results that config/other.yaml would not make (train resnet18 seed0: log.csv changed "
+        "since it was made); run snakemake\n"
+    )
 
 
 def test_a_damaged_object_is_not_taken(clone):
     lock = yaml.safe_load((clone / "dvc.lock").read_text())
-    outs = lock["stages"]["train@resnet18-0"]["outs"]
+    outs = lock["stages"]["train-resnet18-seed0"]["outs"]
     bad = next(out["md5"] for out in outs if out["path"].endswith("run.json"))
     path = clone / STUDY / bad[:2] / bad[2:]
     path.chmod(0o644)
     path.write_text(path.read_text().replace("0.005", "0.006"))
-    output = sh(clone, "paradise pull")
-    assert (
-        "could not be fetched: a remote lacks them or holds them damaged\n  results/smoke/resnet18/seed0/run.json"
-        in output
-    )
-    assert "train@resnet18-0: results/smoke/resnet18/seed0/run.json is deleted" in output
+    output = sh(clone, "paradise pull").splitlines()
+    assert output[1:3] == [
+        "1 files could not be fetched: a remote lacks them or holds them damaged",
+        "  results/smoke/resnet18/seed0/run.json",
+    ]
+    assert "  train resnet18 seed0: not here" in output
     assert not (clone / RESULTS / "resnet18" / "seed0" / "run.json").exists()
 
 
@@ -365,9 +407,10 @@ def test_an_unreachable_remote_is_named_and_nothing_lost(clone, monkeypatch):
     before = digest(clone / RESULTS)
     done = run("paradise", "pull", cwd=clone, check=False)
     assert done.returncode == 2
-    assert done.stdout.splitlines()[-1].startswith("error: the remote 'study' (s3://nowhere/study) cannot be read")
+    assert done.stdout.splitlines()[-1].startswith("error: the remote 'study' (s3://nowhere/study) cannot be read: ")
+    assert done.stdout.splitlines()[-1].endswith("; nothing was changed")
     assert "Traceback" not in done.stdout
-    assert {path: content for path, content in digest(clone / RESULTS).items() if path in before} == before
+    assert digest(clone / RESULTS) == before
 
 
 def test_a_merge_conflict_is_named(clone):
@@ -377,7 +420,10 @@ def test_a_merge_conflict_is_named(clone):
     for command in ("pull", "push"):
         done = run("paradise", command, cwd=clone, check=False)
         assert done.returncode == 2
-        assert done.stdout.strip().startswith("error: dvc.lock has a merge conflict in line 1; take one side")
+        assert done.stdout == (
+            "error: dvc.lock has a merge conflict in line 1; take one side, `git checkout --ours dvc.lock` or "
+            "`--theirs`, and pull again\n"
+        )
     assert lock.read_text().startswith("<<<<<<<")
 
 
@@ -392,9 +438,52 @@ def test_two_pulls_at_once_do_no_harm(clone):
     ]
     outputs = [pull.communicate(timeout=120)[0] for pull in pulls]
     assert sorted(pull.returncode for pull in pulls) == [0, 2]
-    assert any(output.startswith("error: another `paradise pull` or `push` is at work here") for output in outputs)
-    assert any("12 of 12 stages" in output for output in outputs)
+    assert sorted(outputs) == [
+        f"13 of 13 stages are as recorded\n{ABSENT}\n",
+        "error: another `paradise pull` or `push` is at work here; wait until it ends\n",
+    ]
     assert planned(clone) == {}
+
+
+MINE = "--configfile", "config/mine.yaml"
+
+
+def test_a_study_of_ones_own_in_place_of_digits(published, tmp_path):
+    """Two seeds of three rows, by the words of the README."""
+    project = Path(shutil.copytree(published, tmp_path / "project", symlinks=True))
+    shutil.copy(project / "config" / "smoke.yaml", project / "config" / "mine.yaml")
+    rows = ["resnet18", "pd_a_resnet18", "pd_b_resnet18-standard1-skeleton"]
+    change_preset(project, lambda preset: preset.update(rows=rows, seeds=[0, 1]), "mine")
+    change_preset(project, lambda preset: preset["data"].update(folder="data/mine"), "mine")
+    refused = run("paradise", "dvc-yaml", "--preset", "config/mine.yaml", "--check", cwd=project, check=False)
+    assert refused.returncode == 2
+    assert refused.stdout == (
+        "error: dvc.yaml is not what config/mine.yaml makes; `paradise dvc-yaml --preset config/mine.yaml` writes it\n"
+    )
+    sh(project, "paradise dvc-yaml --preset config/mine.yaml")
+    sh(project, "paradise dvc-yaml --preset config/mine.yaml --check")
+    run("snakemake", *MINE, cwd=project)
+    # prepare, complexity, latency, three tables, the report; six runs are trained, fused and evaluated
+    assert sh(project, "paradise push").splitlines()[0] == "25 stages recorded in dvc.lock, 0 as before"
+    commit(project, "mine")
+    sh(tmp_path, f"git clone --quiet {project} {tmp_path / 'clone'}")
+    clone = tmp_path / "clone"
+    assert sh(clone, "paradise pull").splitlines() == [
+        "25 of 25 stages are as recorded",
+        "12 files of weights are not here: the remote 'weights' is not set",
+    ]
+    assert planned(clone, preset="config/mine.yaml") == {}
+    assert digest(clone / "results" / "mine" / "tables") == digest(project / "results" / "mine" / "tables")
+    top1 = r"results/mine/pd_a_resnet18/seed1/metrics\.json +[\d.]+"
+    assert re.search(top1, sh(clone, "dvc metrics show"))
+    # A row more, and nothing of the others is made again.
+    change_preset(clone, lambda preset: preset.update(rows=[*rows, "pd_b_resnet18"]), "mine")
+    assert planned(clone, preset="config/mine.yaml")["train"] == 2
+    refused = run("paradise", "push", cwd=clone, check=False)
+    assert (refused.returncode, refused.stdout) == (
+        2,
+        "error: dvc.yaml is not what config/mine.yaml makes; `paradise dvc-yaml --preset config/mine.yaml` writes it\n",
+    )
 
 
 def free_port() -> int:
@@ -432,20 +521,23 @@ def test_weights_go_through_s3_and_a_damaged_one_is_noticed(project, tmp_path, b
     sh(project, "dvc remote modify weights url s3://paradise/weights")
     sh(project, f"dvc remote modify weights endpointurl {address}")
     commit(project, "remote")
-    output = sh(project, "paradise push")
-    assert "4 files shared" in output and "stay on this machine" not in output
+    assert sh(project, "paradise push").splitlines() == [
+        "0 stages recorded in dvc.lock, 13 as before",
+        "4 files shared; now commit dvc.lock and what else git sees changed",
+    ]
     objects = client.list_objects_v2(Bucket="paradise")["Contents"]
     assert len(objects) == 4
 
     sh(tmp_path, f"git clone --quiet {project} clone")
     clone = tmp_path / "clone"
-    assert sh(clone, "paradise pull").splitlines() == ["12 of 12 stages are as recorded"]
+    assert sh(clone, "paradise pull").splitlines() == ["13 of 13 stages are as recorded"]
     for row in ROWS:
         for name in ("weights.safetensors", "fused.safetensors"):
             path = RESULTS / row / "seed0" / name
             assert (clone / path).read_bytes() == (project / path).read_bytes()
     assert planned(clone) == {}
-    assert "Data and pipelines are up to date." in sh(clone, "dvc status")
+    done = [name for name in recorded(clone) if name != "report"]
+    assert "Data and pipelines are up to date." in sh(clone, f"dvc status {' '.join(done)}")
 
     weights = RESULTS / "resnet18" / "seed0" / "weights.safetensors"
     (clone / weights).unlink()
@@ -456,7 +548,7 @@ def test_weights_go_through_s3_and_a_damaged_one_is_noticed(project, tmp_path, b
 
     lock = yaml.safe_load((project / "dvc.lock").read_text())
     md5 = next(
-        out["md5"] for out in lock["stages"]["train@resnet18-0"]["outs"] if out["path"] == str(weights)
+        out["md5"] for out in lock["stages"]["train-resnet18-seed0"]["outs"] if out["path"] == str(weights)
     )  # fmt: skip
     key = next(item["Key"] for item in objects if item["Key"].endswith(md5[2:]))
     content = bytearray((project / weights).read_bytes())

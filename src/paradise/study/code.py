@@ -1,18 +1,19 @@
 """The fingerprint of code: what a step's numbers come from, hashed without comments, docstrings and layout.
 
 A step's code is the import closure of its entry module within this package: every module that it imports, anywhere in
-it, and the packages that these lie in, with their templates. What is imported by its name at run time (a data set, a kind of network) the
-step names itself.
+it, and the packages that these lie in, with their templates. What is imported by its name at run time (a data set, a
+kind of network) the step names itself.
 """
 
 import ast
 import hashlib
 import importlib.util
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import paradise
+from paradise.study.hashes import remembered
 
 PACKAGE = "paradise"
 ROOT = Path(paradise.__path__[0])
@@ -42,7 +43,7 @@ def fingerprint(*entries: str) -> dict[str, str]:
     Returns:
         Module → hash, in the alphabet's order.
     """
-    return {module: _hash(module) for module in closure(*entries)}
+    return {module: _read(module)[0] for module in closure(*entries)}
 
 
 def digest(code: dict[str, str]) -> str:
@@ -66,7 +67,7 @@ def closure(*entries: str) -> tuple[str, ...]:
         if module not in found and not has_no_numbers(module):
             found.add(module)
             waiting += _parents(module)
-            waiting += _imports(module)
+            waiting += _read(module)[1]
     return tuple(sorted(found))
 
 
@@ -91,27 +92,35 @@ def _source(module: str) -> Path | None:
 
 
 @cache
-def _tree(module: str) -> ast.Module:
+def _read(module: str) -> tuple[str, tuple[str, ...]]:
+    """The hash of a module, and the modules of this package that it imports, wherever in it."""
     path = _source(module)
     if path is None:
         raise ModuleNotFoundError(f"no module {module}")
-    return ast.parse(path.read_bytes())
+    # What is known of a file was found out by this file: with another it is found out again.
+    told_by = Path(__file__).stat().st_mtime_ns
+    found, names = remembered(f"code {told_by} {module}", path, partial(_parse, module))
+    if path.name == "__init__.py" and (templates := sorted(path.parent.glob("*.jinja"))):
+        texts = [template.read_text() for template in templates]
+        found = hashlib.sha256("\0".join([found, *texts]).encode()).hexdigest()[:LENGTH]
+    return found, tuple(name for name in names if _source(name))
 
 
-@cache
-def _imports(module: str) -> tuple[str, ...]:
-    """The modules of this package that a module imports, wherever in it."""
+def _parse(module: str, path: Path) -> tuple[str, list[str]]:
+    """The hash of a module, and the names of this package that it imports."""
+    tree = ast.parse(path.read_bytes())
+    parts: list[str] = []
+    _describe(tree, parts)
+    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:LENGTH]
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     named: list[str] = []
-    for node in _running(_tree(module)):
+    for node in _running(tree):
         if isinstance(node, ast.Import):
             named += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            path = _source(module)
-            package = module if path is not None and path.name == "__init__.py" else module.rpartition(".")[0]
             base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
             named += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    ours = (name for name in named if name.split(".")[0] == PACKAGE)
-    return tuple(dict.fromkeys(name for name in ours if _source(name)))
+    return digest, [name for name in dict.fromkeys(named) if name.split(".")[0] == PACKAGE]
 
 
 def _running(node: ast.AST) -> Iterator[ast.AST]:
@@ -121,16 +130,6 @@ def _running(node: ast.AST) -> Iterator[ast.AST]:
             continue
         yield child
         yield from _running(child)
-
-
-@cache
-def _hash(module: str) -> str:
-    parts: list[str] = []
-    _describe(_tree(module), parts)
-    path = _source(module)
-    if path is not None and path.name == "__init__.py":
-        parts += [template.read_text() for template in sorted(path.parent.glob("*.jinja"))]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:LENGTH]
 
 
 def _describe(node: object, parts: list[str]) -> None:

@@ -35,8 +35,8 @@ class Row:
         """The row with this identifier.
 
         Raises:
-            UserError: An unknown model or branch, or a row that has another name (its branches out of order, or a row of
-                the ablation that is a model of the first table), so that none is trained twice.
+            UserError: An unknown model or branch, or a row that has another name (its branches out of order, or a row
+                of the ablation that is a model of the first table), so that none is trained twice.
         """
         name, *branches = text.split("-")
         kind, depth = parse_model(name)

@@ -1,4 +1,4 @@
-"""Whether a result is what today's settings, data and code would make: asked here by everything that shows or shares it.
+"""Whether a result is what today's settings, data and code would make: all that shows or shares results asks here.
 
 A result of other settings or data, or one that was edited, is never shown. One of other code, or of other versions of
 the packages that compute, is shown and marked: days of training are not thrown away for a refactoring.

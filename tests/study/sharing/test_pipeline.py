@@ -151,7 +151,7 @@ def test_detection_images_that_lie_elsewhere_are_compared_by_their_record(digits
     }
     assert outs(stages["prepare_detection"]) == {
         "data/digits-detection/detection.json": {"persist": True},
-        **dict.fromkeys(annotations, {"persist": True, "cache": False}),
+        **{path: {"persist": True, "cache": False} for path in annotations},
     }
     texts = []
     for place in (str(tmp_path), "coco"):

@@ -310,8 +310,8 @@ def test_a_folder_with_results_that_must_not_be_shown_is_refused(pushed):
     with pytest.raises(UserError) as refused:
         push_folder(other.path)
     assert str(refused.value) == (
-        "results/other has results that config/other.yaml would not make (train, rows resnet18, pd_b_resnet18, seeds 0, 1: "
-        "momentum changed); run snakemake"
+        "results/other has results that config/other.yaml would not make (train, rows resnet18, pd_b_resnet18, "
+        "seeds 0, 1: momentum changed); run snakemake"
     )
     shutil.rmtree("results/other")
     with pytest.raises(UserError) as refused:

@@ -81,7 +81,7 @@ class Step:
         return [Job(self, preset, wildcards) for wildcards in self.jobs(preset)]
 
     def pattern(self, preset: Preset, name: str) -> str:
-        """One of its patterns with a study's places in it, its wildcards left: "results/digits/{row}/seed{seed}/run.json"."""
+        """One of its patterns in a study, its wildcards left: "results/digits/{row}/seed{seed}/run.json"."""
         return name.format_map(_Open(places(preset)))
 
     def journal(self, preset: Preset, folder: str, ending: str) -> str:
