@@ -109,8 +109,8 @@ def main() -> None:
         lines,
         [
             f"Training in batches of {arguments.batch} random images, in {'bfloat16' if on_gpu else 'float32'}; "
-            f"medians of {arguments.rounds} rounds, in each of which row and plain ResNet take turns; {arguments.threads} "
-            f"processor threads. MB: {MEMORY[pick_device().type]}, without parameters.",
+            f"medians of {arguments.rounds} rounds, in each of which row and plain ResNet take turns; "
+            f"{arguments.threads} processor threads. MB: {MEMORY[pick_device().type]}, without parameters.",
         ],
     )
 

@@ -170,8 +170,13 @@ def run(*command: str, cwd: Path, check: bool = True) -> subprocess.CompletedPro
     """A command of this environment in `cwd`, with the package that lies there; its output in `stdout`, no terminal."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        command, cwd=cwd, env=os.environ | {"PATH": path, "PYTHONPATH": str(cwd / "src")},
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+        command,
+        cwd=cwd,
+        env=os.environ | {"PATH": path, "PYTHONPATH": str(cwd / "src")},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     assert not check or done.returncode == 0, done.stdout
     return done

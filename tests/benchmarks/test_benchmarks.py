@@ -72,8 +72,10 @@ def test_a_recipe_is_chosen_by_training_images_alone_and_goes_on(project):
         (
             "step.py --size 32 --batch 2 --rounds 1",
             "step-32",
-            ["ResNet18", "PD-A", "PD-A, branch by branch", "PD-A, Standards stacked", "PD-A, group dense"]
-            + ["PD-A, convolutions alone", "PD-B", "PD-B, branch by branch", "RepVGG's block", "ACNet's block"],
+            [
+                *("ResNet18", "PD-A", "PD-A, branch by branch", "PD-A, Standards stacked", "PD-A, group dense"),
+                *("PD-A, convolutions alone", "PD-B", "PD-B, branch by branch", "RepVGG's block", "ACNet's block"),
+            ],
         ),
         (
             "latency.py --rounds 1 --no-export",

@@ -251,10 +251,10 @@ def test_other_code_is_kept_marked_shared_and_made_again_where_that_is_wanted(pr
     assert "modified:           latency" in sh(clone, "dvc status latency")
     again = re.search("`(.*)`", marked[-1])[1]
     run("bash", "-c", again, cwd=clone)
-    run("snakemake", *SMOKE, cwd=clone)
+    assert planned(clone) == {}
     assert of_latency(clone)["time"] > of_latency(project)["time"]
     assert sh(clone, "paradise pull").splitlines() == [
-        "10 of 13 stages are as recorded",
+        "9 of 13 stages are as recorded",
         "4 were made here since, not pushed yet: latency, report, table claims and 1 more",
         ABSENT,
     ]

@@ -20,6 +20,8 @@ ROOT = Path(paradise.__path__[0])
 # Modules, with all below them, that cannot change a number, and why. What they import is not followed.
 NO_NUMBERS = {
     "paradise.errors": "the words of errors",
+    "paradise.files": "how a file appears, whole or not at all; what is in it, others say",
+    "paradise.study.files": "the same of text, JSON and CSV, and locks",
     "paradise.study.terminal": "reads the command line and shows progress; what a step gets of it is in its record",
     "paradise.study.preset": "what a step gets of a preset is in its record, as settings",
     "paradise.study.paper": "the published tables, of which no measurement reads more than the names of rows",
@@ -31,6 +33,8 @@ NO_NUMBERS = {
     "paradise.study.records": "what records are called and how they are written",
     "paradise.study.provenance": "what a record says of commit, machine and versions",
 }
+# What every process loads with the preset that it reads.
+ALWAYS = ("paradise.study.rows",)
 LENGTH = 12  # hexadecimal digits of a module's hash
 
 
@@ -43,18 +47,19 @@ def fingerprint(*entries: str) -> dict[str, str]:
     Returns:
         Module → hash, in the alphabet's order.
     """
-    return {module: _read(module)[0] for module in closure(*entries)}
+    return {module: _read(module)[0] for module in closure(*entries, *ALWAYS)}
 
 
 def digest(code: dict[str, str]) -> str:
     """One hash over a `fingerprint`."""
-    return hashlib.sha256(repr(sorted(code.items())).encode()).hexdigest()[:LENGTH]
+    counted = sorted((module, found) for module, found in code.items() if not has_no_numbers(module))
+    return hashlib.sha256(repr(counted).encode()).hexdigest()[:LENGTH]
 
 
 def differing(code: dict[str, str], now: dict[str, str]) -> list[str]:
     """The modules in which two fingerprints differ, without the package's name."""
     changed = [module for module in sorted(code | now) if code.get(module) != now.get(module)]
-    return [module.removeprefix(f"{PACKAGE}.") for module in changed]
+    return [module.removeprefix(f"{PACKAGE}.") for module in changed if not has_no_numbers(module)]
 
 
 @cache

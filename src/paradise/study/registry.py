@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import paradise
 from paradise.errors import UserError, nearest
 
 
@@ -39,10 +40,9 @@ class Registry:
 
 @cache
 def _modules(package: str) -> tuple[str, ...]:
-    """The names of a package's modules; the package itself is not imported."""
-    parent, _, leaf = package.rpartition(".")
-    folders = [str(Path(folder, leaf)) for folder in importlib.import_module(parent).__path__]
-    return tuple(module.name for module in pkgutil.iter_modules(folders))
+    """The names of a package's modules; neither it nor what it lies in is imported."""
+    folder = Path(paradise.__path__[0], *package.split(".")[1:])
+    return tuple(module.name for module in pkgutil.iter_modules([str(folder)]))
 
 
 DATASETS = Registry("paradise.study.data.sets", "DATASET", "data set", dashes=True)

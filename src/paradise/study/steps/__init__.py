@@ -13,7 +13,7 @@ from typing import Any
 from paradise.study.code import fingerprint
 from paradise.study.preset import Preset
 from paradise.study.records import Record
-from paradise.study.registry import DATASETS, LOADERS, Registry
+from paradise.study.registry import DATASETS, DETECTION_SETS, DETECTORS, EVIDENCE, LOADERS, TABLES, Registry
 from paradise.study.rows import IMPORTED, DetectorRow, Row, Run
 
 STEPS = Registry("paradise.study.steps", "STEP", "step")
@@ -201,6 +201,15 @@ def weights_of(preset: Preset, run: Run) -> Path:
 def network_modules(*rows: Row) -> list[str]:
     """The modules that these rows' networks are found in."""
     return sorted({f"paradise.models.{row.kind}" for row in rows})
+
+
+def view_modules(preset: Preset) -> list[str]:
+    """The modules that what a view shows comes from, beside its own: it names all that there is, and judges it."""
+    named = [*map(TABLES.module, TABLES.names()), *map(EVIDENCE.module, EVIDENCE.names())]
+    named += [*map(DETECTORS.module, DETECTORS.names()), DATASETS.module(preset.data.dataset)]
+    if preset.detection is not None:
+        named.append(DETECTION_SETS.module(preset.detection.dataset))
+    return [*named, "paradise.study.data.manifest", "paradise.study.evidence.starts", "paradise.study.tables"]
 
 
 def image_modules(dataset: str, loader: str) -> list[str]:

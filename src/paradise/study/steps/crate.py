@@ -4,7 +4,7 @@ import sys
 
 from paradise.study.preset import Preset
 from paradise.study.records import View
-from paradise.study.steps import Step
+from paradise.study.steps import Step, view_modules
 from paradise.study.steps.report import STEP as REPORT
 from paradise.study.terminal.options import DIGITS, PresetPath
 
@@ -15,7 +15,7 @@ STEP = Step(
     record="{results}/crate.json",
     outputs=("{results}/study.crate.zip",),
     jobs=lambda preset: [],  # not a part of the study as it is shared
-    entries=lambda preset, wildcards: ["paradise.study.crate"],
+    entries=lambda preset, wildcards: ["paradise.study.crate", *view_modules(preset)],
     inputs=lambda preset, wildcards: REPORT.job(preset).inputs,
     waits_for=lambda preset, wildcards: [REPORT.job(preset).record],
     settings=lambda preset, wildcards: preset.values(),

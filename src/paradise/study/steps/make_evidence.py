@@ -17,7 +17,8 @@ def _entries(preset: Preset, wildcards: Wildcards) -> list[str]:
     looked_at = piece.looks_at(preset)
     rows = [row for row in preset.classifiers if any(place.startswith(f"{row.place}/") for place in looked_at)]
     images = image_modules(preset.data.dataset, preset.data.loader)
-    return ["paradise.study.evidence.make", piece.measured_by, *network_modules(*rows), *images]
+    declared = EVIDENCE.module(wildcards["piece"])
+    return ["paradise.study.evidence.make", declared, piece.measured_by, *network_modules(*rows), *images]
 
 
 def _inputs(preset: Preset, wildcards: Wildcards) -> dict[str, Path]:

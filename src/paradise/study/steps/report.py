@@ -6,7 +6,7 @@ from pathlib import Path
 from paradise.study.preset import Preset
 from paradise.study.records import View
 from paradise.study.registry import EVIDENCE
-from paradise.study.steps import Step, Wildcards
+from paradise.study.steps import Step, Wildcards, view_modules
 from paradise.study.steps.make_evidence import STEP as EVIDENCE_STEP
 from paradise.study.steps.table import STEP as TABLE
 from paradise.study.terminal.options import DIGITS, PresetPath
@@ -14,7 +14,7 @@ from paradise.study.terminal.options import DIGITS, PresetPath
 
 def _entries(preset: Preset, wildcards: Wildcards) -> list[str]:
     shows = [piece.shown_by for piece in EVIDENCE.all().values()]
-    return ["paradise.study.report", *map(EVIDENCE.module, EVIDENCE.names()), *shows]
+    return ["paradise.study.report", *view_modules(preset), *shows]
 
 
 def _inputs(preset: Preset, wildcards: Wildcards) -> dict[str, Path]:

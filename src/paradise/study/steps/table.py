@@ -8,7 +8,7 @@ import typer
 from paradise.study.preset import Preset
 from paradise.study.records import View
 from paradise.study.registry import TABLES
-from paradise.study.steps import Step, Wildcards
+from paradise.study.steps import Step, Wildcards, view_modules
 from paradise.study.terminal.options import DIGITS, PresetPath, detection_of
 
 
@@ -30,7 +30,7 @@ STEP = Step(
     record="{results}/tables/{table}.json",
     outputs=("{results}/tables/{table}.md", "{results}/tables/{table}.csv"),
     jobs=lambda preset: [{"table": name} for name in wanted(preset)],
-    entries=lambda preset, wildcards: ["paradise.study.tables", TABLES.module(wildcards["table"])],
+    entries=lambda preset, wildcards: [TABLES.module(wildcards["table"]), *view_modules(preset)],
     inputs=_inputs,
     settings=lambda preset, wildcards: preset.values(),
     packages=(),

@@ -57,6 +57,11 @@ def marked_jobs(survey: Survey) -> list[Job]:
     return [job for job in there if survey.marks(job)]
 
 
+def jobs_to_mend(survey: Survey) -> list[Job]:
+    """The jobs in which the marks lie: once these are done again, what follows from them is right or is refused."""
+    return [job for job in marked_jobs(survey) if any(reason.job == str(job) for reason in survey.marks(job))]
+
+
 def missing_jobs(survey: Survey) -> list[Job]:
     """The jobs that left nothing."""
     return [job for job in survey.jobs.values() if survey.missing(job)]
