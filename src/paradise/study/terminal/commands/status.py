@@ -15,8 +15,8 @@ def command(
     """Say what of a preset's results is there, missing, marked or to be computed again, and why."""
     study = Preset.load(preset)
     from paradise.study.stale import Survey
-    from paradise.study.terminal.summary import describe, marked_jobs
+    from paradise.study.terminal.summary import describe, jobs_to_mend
 
     survey = Survey(study)
-    for line in [str(job.record) for job in marked_jobs(survey)] if files else describe(survey):
+    for line in [str(job.record) for job in jobs_to_mend(survey)] if files else describe(survey):
         print(line)
