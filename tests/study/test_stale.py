@@ -11,7 +11,8 @@ from paradise.study.hashes import sha256
 from paradise.study.records import seal
 from paradise.study.results import Study
 from paradise.study.rows import Row
-from paradise.study.stale import Survey, mark_stale
+from paradise.study.schedule import mark_stale
+from paradise.study.stale import Survey
 from paradise.study.tables import write_tables
 
 ROW = "pd_b_resnet18"

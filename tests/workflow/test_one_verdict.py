@@ -101,6 +101,14 @@ WAYS = {
 }
 
 
+def refused(status: str) -> list[str]:
+    """What `paradise status` says is computed again, but for tables and report, which only follow."""
+    lines = status.splitlines()
+    begin = next((number for number, line in enumerate(lines) if "to be computed again" in line), len(lines)) + 1
+    end = next((number for number, line in enumerate(lines) if number >= begin and line[:1] != " "), len(lines))
+    return [line for line in lines[begin:end] if not line.startswith(("  table", "  report"))]
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_all_say_the_same(project, way):
     make_stale, shown, words = WAYS[way]
@@ -109,7 +117,7 @@ def test_all_say_the_same(project, way):
     status = run("paradise", "status", cwd=project).stdout
     assert words in status
     assert ("kept and marked" in status) == shown
-    assert ("to be computed again" in status) != shown
+    assert bool(refused(status)) != shown
 
     planned = run("snakemake", "-n", cwd=project).stdout
     jobs = set(re.findall(r"^(train|evaluate) +\d+$", planned, flags=re.MULTILINE))
@@ -157,4 +165,4 @@ def test_what_was_refused_comes_back_by_a_pull(project):
 def test_a_run_made_anew_is_shared_again(project):
     edit_number()
     write_job(job_of(preset(), "evaluate", row=ROW, run="seed0"))
-    assert "to be computed again" not in run("paradise", "status", cwd=project).stdout.replace("table", "")
+    assert refused(run("paradise", "status", cwd=project).stdout) == []

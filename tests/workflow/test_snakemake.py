@@ -62,13 +62,13 @@ def test_everything_lies_where_the_snakefile_says(finished):
     results = finished / "results" / "smoke"
     for row in ROWS:
         assert {path.name for path in (results / row / "seed0").iterdir()} == {
-            "weights.safetensors", "log.csv", "run.json", "fused.safetensors",
+            "weights.safetensors", "log.csv", "run.json", "fused.safetensors", "fused.json",
             "evaluation.json", "metrics.json", "predictions.csv",
         }  # fmt: skip
         assert "epoch 1/1" in (results / "logs" / "train" / f"{row}-seed0.log").read_text()
         assert (results / "benchmarks" / "train" / f"{row}-seed0.tsv").read_text().startswith("s\t")
     assert {path.name for path in (results / "tables").iterdir()} == {
-        f"{table}.{kind}" for table in ("imagenet", "ablation", "claims") for kind in ("md", "csv")
+        f"{table}.{kind}" for table in ("imagenet", "ablation", "claims") for kind in ("md", "csv", "json")
     }
     assert f"{len(ROWS)}</strong>of {len(ROWS)} classification runs" in (results / "report.html").read_text()
     assert (results / "figures" / "accuracy-latency.png").is_file()
@@ -96,7 +96,7 @@ def test_a_second_run_does_nothing(finished):
 
 def test_a_changed_recipe_retrains_its_rows_and_nothing_else(project):
     change_preset(project, lambda preset: preset.update(overrides={"pd_b_*": {"learning_rate": 0.004}}))
-    assert planned(project) == {"train": 1, "fuse": 1, "evaluate": 1, "write_table": 3, "report": 1}
+    assert planned(project) == {"train": 1, "fuse": 1, "evaluate": 1, "table": 3, "report": 1}
     weights = [project / "results" / "smoke" / row / "seed0" / "weights.safetensors" for row in ROWS]
     before = [path.stat().st_mtime_ns for path in weights]
     snakemake(project)
@@ -107,10 +107,10 @@ def test_a_changed_recipe_retrains_its_rows_and_nothing_else(project):
 
 def test_what_depends_on_a_setting_is_what_is_run_again(project):
     original = (project / "config" / "smoke.yaml").read_text()
-    shown = {"write_table": 3, "report": 1}
+    shown = {"table": 3, "report": 1}
     everything = {"train": 3, "fuse": 3, "evaluate": 3, **shown}
     for change, expected in (
-        (lambda preset: preset["latency"].update(rounds=3), {"latency": 1, "write_table": 2, "report": 1}),
+        (lambda preset: preset["latency"].update(rounds=3), {"latency": 1, **shown}),
         (lambda preset: preset.update(seeds=[0, 1]), everything),
         (lambda preset: preset["training"].update(epochs=2), everything),
         (lambda preset: preset["rows"].append("ac_resnet18"), {
@@ -122,13 +122,29 @@ def test_what_depends_on_a_setting_is_what_is_run_again(project):
         (project / "config" / "smoke.yaml").write_text(original)
 
 
-def test_editing_code_does_not_retrain(project):
-    for path in ("src/paradise/tables.py", "src/paradise/training/loop.py", "config/smoke.yaml"):
+def test_editing_code_does_not_retrain_but_is_said(project):
+    for path in ("src/paradise/study/table.py", "src/paradise/study/training/loop.py", "config/smoke.yaml"):
         (project / path).write_text((project / path).read_text() + "\n# A comment.\n")
-    assert planned(project) == {}
     rules = project / "workflow" / "rules" / "tables.smk"
     rules.write_text(rules.read_text().replace("paradise tables {w", "paradise  tables {w"))
-    assert planned(project) == {"write_table": 3, "report": 1}
+    assert planned(project) == {}
+    loop = project / "src/paradise/study/training/loop.py"
+    loop.write_text(loop.read_text() + "\nSOMETHING = 1\n")
+    assert planned(project) == {"table": 3, "report": 1}
+    assert "train, 3 rows, seed 0: other code in study.training.loop (commit" in snakemake(project, "-n")
+    snakemake(project)
+    assert "†" in (project / "results/smoke/tables/imagenet.md").read_text()
+    assert planned(project) == {}
+    files = run("paradise", "status", "--files", "--preset", "config/smoke.yaml", cwd=project).stdout.split()
+    assert files == [f"results/smoke/{row}/seed0/run.json" for row in ROWS]
+    again = {"train": 3, "fuse": 3, "evaluate": 3, "table": 3, "report": 1}
+    assert planned(project, "--forcerun", *files) == again
+
+
+def test_times_of_files_mean_nothing(project):
+    for number, path in enumerate(sorted((project / "results").rglob("*.json"), reverse=True)):
+        os.utime(path, (number, number))
+    assert planned(project) == {}
 
 
 def test_a_failed_row_leaves_the_others_and_is_named_and_made_up_for(project):
@@ -143,7 +159,7 @@ def test_a_failed_row_leaves_the_others_and_is_named_and_made_up_for(project):
     assert lines["pd_b_resnet18"] == "not run"
     assert lines["resnet18"] != "not run"
     (project / "config" / "smoke.yaml").write_text(original)
-    assert planned(project) == {"train": 1, "fuse": 1, "evaluate": 1, "write_table": 3, "report": 1}
+    assert planned(project) == {"train": 1, "fuse": 1, "evaluate": 1, "table": 3, "report": 1}
 
 
 @pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
@@ -214,7 +230,7 @@ def test_a_checkpoint_of_others_gets_its_line(project):
     torch.manual_seed(0)
     torch.save(create_model("resnet18", 10).state_dict(), project / "theirs.pth")
     change_preset(project, lambda preset: preset.update(checkpoints={"resnet18": "theirs.pth"}))
-    assert planned(project) == {"import_checkpoint": 1, "fuse": 1, "evaluate": 1, "write_table": 3, "report": 1}
+    assert planned(project) == {"import_checkpoint": 1, "fuse": 1, "evaluate": 1, "table": 3, "report": 1}
     snakemake(project)
     with (project / "results" / "smoke" / "tables" / "imagenet.csv").open() as file:
         ours, theirs = (line for line in csv.DictReader(file) if line["row"] == "resnet18")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from paradise.errors import UserError
 from paradise.study.preset import Preset
-from paradise.study.stale import Survey, mark_stale
+from paradise.study.schedule import Schedule
+from paradise.study.stale import Survey
 from paradise.study.steps import all_steps
 from paradise.study.terminal.summary import describe_stale
 
@@ -26,11 +27,9 @@ try:
     if Preset.of(config, PRESET.path) != PRESET:
         raise UserError(f"--config would change the study under its name: copy {PRESET.path} and edit the copy")
     SURVEY = Survey(PRESET)
-    STALE = {}
+    settings = workflow.dag_settings
+    SCHEDULE = Schedule(SURVEY, settings.forcerun, settings.forceall) if settings else Schedule(SURVEY)
     if not workflow.remote_exec:
-        # A result that must not be shown is made again: its job waits for a file that is newer, which says why. Nothing
-        # else goes by the files' times, which a checkout makes meaningless.
-        STALE = mark_stale(SURVEY)
         print("".join(f"{line}\n" for line in describe_stale(SURVEY)), end="", file=sys.stderr)
 except UserError as error:
     print(f"error: {error}", file=sys.stderr)
@@ -59,8 +58,8 @@ def needs(step):
 
     def inputs(wildcards):
         job = STEPS[step].job(PRESET, **dict(wildcards))
-        paths = [str(path) for path in job.needs]
-        return paths + STALE[job.record] if job.record in STALE else [ancient(path) for path in paths]
+        files = SCHEDULE.needs(job)
+        return files if SCHEDULE.is_live(job) else [ancient(file) for file in files]
 
     return inputs
 

@@ -5,7 +5,6 @@ the packages that compute, is shown and marked: days of training are not thrown 
 """
 
 import hashlib
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -15,14 +14,12 @@ from typing import Literal
 
 from paradise.errors import UserError
 from paradise.study.code import differing
-from paradise.study.files import write_text
 from paradise.study.hashes import remembered_sha256
 from paradise.study.preset import Preset
 from paradise.study.records import Damaged, Measurement, Record, read_record
 from paradise.study.steps import Job, all_steps, in_words
 
 Kind = Literal["missing", "damaged", "other", "settings", "inputs", "outputs", "code", "versions"]
-MARKED = Path(".snakemake/stale")
 MARKS = ("code", "versions")  # what a result is shown in spite of
 
 
@@ -48,12 +45,16 @@ class Survey:
 
     Args:
         preset: The study.
+
+    Attributes:
+        jobs: All jobs of the study, by their records.
+        makers: The job that each file is made by, or vouched for.
     """
 
     def __init__(self, preset: Preset):
         self.preset = preset
         self.jobs = {job.record: job for step in all_steps().values() for job in step.of(preset)}
-        self._makers = {path: job for job in self.jobs.values() for path in (*job.outputs, *job.vouched.values())}
+        self.makers = {path: job for job in self.jobs.values() for path in (*job.outputs, *job.vouched.values())}
         self._records: dict[Path, Record | Damaged | None] = {}
         self._reasons: dict[Path, tuple[Reason, ...]] = {}
 
@@ -133,7 +134,7 @@ class Survey:
         for name in record.inputs.keys() - job.inputs.keys():
             yield Reason("inputs", f"it was made of {name} as well", str(job))
         for name, path in job.inputs.items():
-            maker = self._makers.get(path)
+            maker = self.makers.get(path)
             now = self._hash(path, maker)
             if now is not None and now != record.inputs.get(name):
                 yield Reason("inputs", f"it was made of another {name}", str(job))
@@ -151,7 +152,7 @@ class Survey:
 
     def _as_shown(self, path: Path) -> str:
         """A hash of a file, and of what is to be said of it or why it is not shown."""
-        maker = self._makers.get(path)
+        maker = self.makers.get(path)
         reasons = [str(reason) for reason in self.why_stale(maker)] if maker else []
         digest = remembered_sha256(path)
         return hashlib.sha256("\n".join([digest, *reasons]).encode()).hexdigest() if reasons else digest
@@ -179,22 +180,6 @@ class Survey:
             return job.step.check(job)
         except (UserError, OSError) as error:
             return str(error)
-
-
-def mark_stale(survey: Survey) -> dict[Path, list[str]]:
-    """Files that are newer than the results which must not be shown, one for each, by the result's record.
-
-    Snakemake makes a result again that is older than a file which it is made from. A file says why; its content is
-    another each time, since Snakemake goes by content where it has seen a file before.
-    """
-    marks = {}
-    for job in survey.to_do_again():
-        record = survey.record(job)
-        path = MARKED / f"{hashlib.sha256(str(job.record).encode()).hexdigest()[:16]}.txt"
-        reasons = "\n".join(map(str, survey.refused(job)))
-        write_text(path, f"{job}\n{reasons}\n{time.time_ns()} {record.seal if record else ''}\n")
-        marks[job.record] = [str(path)]
-    return marks
 
 
 def _changed(then: object, now: object, where: str = "") -> list[str]:

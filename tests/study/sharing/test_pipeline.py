@@ -179,10 +179,23 @@ def test_any_rows_and_seeds(monkeypatch):
     ]
     assert "prepare_detection" not in stages
     assert pipeline(mine)["vars"] == [{"preset": "config/mine.yaml"}]
-    without = pipeline(preset_of(rows=["resnet18"]))["stages"]
-    # The lottery starts from a trained PD-A, which that study has not.
-    assert not [name for name in without if name.startswith("train_start") or name == "make_evidence-lottery"]
-    assert "make_evidence-perceptrons" in without
+
+
+def test_evidence_is_shared_where_the_preset_has_that_section(monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+
+    def evidence(**keys) -> list[str]:
+        stages = pipeline(preset_of(**keys))["stages"]
+        return [name for name in stages if name.startswith(("make_evidence", "train_start"))]
+
+    rows = ["pd_a_resnet18", "resnet18"]
+    assert evidence(rows=rows) == []
+    pieces = [f"make_evidence-{name}" for name in ("diversity", "gradcam", "lottery", "perceptrons", "pruning")]
+    starts = [f"train_start-{start}-seed7" for start in ("random", "rest", "maximum", "magnitude", "fused")]
+    assert evidence(rows=rows, evidence={"seeds": [7]}) == pieces + starts
+    # The lottery starts from a trained PD-A, which this study has not.
+    pieces.remove("make_evidence-lottery")
+    assert evidence(rows=["resnet18"], evidence={"seeds": [7]}) == pieces
 
 
 def test_names_are_quoted(monkeypatch):

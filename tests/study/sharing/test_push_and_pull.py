@@ -9,7 +9,7 @@ import pytest
 import yaml
 from conftest import REPOSITORY
 from dvc.repo import Repo
-from written import change_record, job_of, make_preset, make_study, other_code, write_job
+from written import change_record, job_of, make_preset, make_study, other_code, some_evidence, write_job
 
 from paradise.errors import UserError
 from paradise.study.code import digest
@@ -175,7 +175,6 @@ def test_a_changed_preset_is_told_by_pull_with_the_command(pushed, capsys):
         "9 to be computed again, by `snakemake`:",
         "  train, row pd_b_resnet18, seeds 0, 1: learning_rate changed",
         "  table, tables ablation, claims, imagenet: overrides.pd_b_* changed",
-        "  table, tables ablation, claims, imagenet: it does not show the results as they are",
     ]
 
 
@@ -232,6 +231,16 @@ def test_what_is_no_longer_a_stage_leaves_the_lock_file(pushed, capsys):
     assert sorted(name for name in lock() if "resnet18" in name) == [
         f"{step}-resnet18-seed0" for step in ("evaluate", "fuse", "train")
     ]
+
+
+def test_results_without_a_stage_are_named(pushed, capsys):
+    values = {key: value for key, value in pushed.values().items() if key != "evidence"}
+    pushed.path.write_text(yaml.safe_dump(values))
+    preset = described()
+    write_dvc_yaml(preset)
+    write_job(job_of(preset, "make_evidence", piece="perceptrons"), evidence=some_evidence())
+    write_tables(["imagenet", "ablation", "claims"], preset)
+    assert said(capsys, push)[1] == "1 not shared, as dvc.yaml has no stage for them: make_evidence perceptrons"
 
 
 def test_an_edited_comment_changes_no_stage_but_the_settings(pushed):

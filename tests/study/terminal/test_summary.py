@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from written import change_record, job_of, make_preset, make_study, other_code
 
+from paradise.study.preset import Preset
 from paradise.study.stale import Survey
 from paradise.study.tables import write_tables
 from paradise.study.terminal.commands.status import command
@@ -49,6 +50,14 @@ def test_what_is_there_and_what_is_not(preset):
         "  train_start, 5 starts, seeds 0, 1, 2",
         "1 to be computed again, by `snakemake`:",
         "  table imagenet: it does not show the results as they are",
+    ]
+
+
+def test_evidence_that_the_preset_does_not_ask_for_is_not_missed(preset):
+    values = {key: value for key, value in preset.values().items() if key != "evidence"}
+    assert describe(Survey(Preset.of(values, preset.path)))[:2] == [
+        "results/digits: 27 of 31 results are what config/digits.yaml makes today",
+        "4 not here; `snakemake` makes them:",
     ]
 
 
@@ -123,11 +132,8 @@ def test_the_command_lists_the_marked_records_alone(preset, capsys):
     other_code(job_of(preset, "train", row="resnet18", seed="1"), LOOP)
     Path("results/digits/se_resnet18/seed0/log.csv").write_text("by hand")
     command(preset.path, files=True)
-    assert capsys.readouterr().out.splitlines() == [
-        "results/digits/resnet18/seed1/evaluation.json",
-        "results/digits/resnet18/seed1/fused.json",
-        "results/digits/resnet18/seed1/run.json",
-    ]
+    # What follows from it is made again with it.
+    assert capsys.readouterr().out.splitlines() == ["results/digits/resnet18/seed1/run.json"]
     command(preset.path)
     assert capsys.readouterr().out.splitlines() == describe(Survey(preset))
 

@@ -19,6 +19,7 @@ from paradise.study.files import write_json
 from paradise.study.preset import Preset
 from paradise.study.sharing import PIPELINE, WEIGHTS
 from paradise.study.steps import Job, all_steps
+from paradise.study.terminal.summary import EVIDENCE
 
 CODE = "src/paradise"
 METRICS = "metrics.json"
@@ -46,8 +47,12 @@ def stage_settings(job: Job) -> dict[str, Any]:
 
 
 def staged_jobs(preset: Preset) -> list[Job]:
-    """The jobs of a study that have a stage: all but those made from a run that the study has not."""
-    jobs = [job for step in all_steps().values() for job in step.of(preset)]
+    """The jobs of a study that have a stage: without a section `evidence`, all but evidence.
+
+    What is made from a run that the study has not is left out as well.
+    """
+    steps = [step for step in all_steps().values() if preset.evidence or step.name not in EVIDENCE]
+    jobs = [job for step in steps for job in step.of(preset)]
     while True:
         made = {path for job in jobs for path in job.outputs}
         able = [
@@ -76,11 +81,12 @@ def pipeline(preset: Preset) -> dict[str, Any]:
     """
     jobs = staged_jobs(preset)
     makers = {path: job for job in jobs for path in (*job.outputs, *job.vouched.values())}
-    # A report shows the evidence that has been made; as DVC sees it, all of it.
+    # A report shows the evidence that has been made; as DVC sees it, all that has a stage.
     evidence = [job.record for job in jobs if job.step.name == "make_evidence"]
     stages = {SETTINGS: _settings_stage(preset)}
     for job in jobs:
-        inputs = [*job.inputs.values(), *(evidence if job.step.name == "report" else [])]
+        staged = [path for path in job.inputs.values() if path in makers or not path.is_relative_to(preset.results)]
+        inputs = staged + (evidence if job.step.name == "report" else [])
         stages[stage_name(job)] = _stage(job, _dependencies(inputs, makers))
     return {"vars": [{"preset": str(preset.path)}], "stages": stages, "plots": _plots(jobs)}
 

@@ -11,7 +11,7 @@ from paradise.files import replacing
 from paradise.study.code import digest
 from paradise.study.files import write_text
 from paradise.study.preset import Preset
-from paradise.study.sharing import LOCK, STUDY, WEIGHTS
+from paradise.study.sharing import LOCK, PIPELINE, STUDY, WEIGHTS
 from paradise.study.sharing.pipeline import SETTINGS, settings_path, stage_settings, write_settings
 from paradise.study.sharing.repo import SharedStudy, described, hash_infos, in_words, open_repo, say
 from paradise.study.stale import Reason, Survey
@@ -41,9 +41,11 @@ def push() -> None:
         say(f"{len(made)} stages recorded in {LOCK}, {len(lock) - len(made) - 1} as before")
         if marked := sum(not survey.refused(job) and bool(survey.marks(job)) for job in survey.jobs.values()):
             say(f"{marked} of all are of other code or versions, and marked; `paradise status` says which")
+        if unstaged := [str(job) for job in survey.jobs.values() if not survey.missing(job) and not study.has(job)]:
+            say(f"{len(unstaged)} not shared, as {PIPELINE} has no stage for them: {in_words(unstaged)}")
         if refused:
             say(f"{len(refused)} not recorded; `paradise pull` fetches them, or `snakemake` computes them:")
-            for line in group_reasons(survey, (reason for reasons in refused for reason in reasons)):
+            for line in group_reasons(survey, refused):
                 say(line)
         say(f"{_send(study)} files shared; now commit {LOCK} and what else git sees changed")
         if study.weights_unset:
@@ -59,7 +61,7 @@ def push_folder(path: Path) -> None:
     preset = Preset.load(path)
     survey, results = Survey(preset), preset.results
     measured = [job for job in survey.jobs.values() if not job.step.view and not survey.missing(job)]
-    if refused := [reason for job in measured for reason in survey.refused(job)]:
+    if refused := [reasons for job in measured if (reasons := survey.refused(job))]:
         lines = [line.strip() for line in group_reasons(survey, refused)]
         raise UserError(f"{results} has results that {path} would not make ({in_words(lines, '; ')}); run snakemake")
     runs = [job for job in survey.jobs.values() if job.step.name == "evaluate"]

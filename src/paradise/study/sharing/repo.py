@@ -112,10 +112,13 @@ class SharedStudy:
         self.weights_unset = Path(repo.config["remote"][WEIGHTS]["url"]).resolve() == UNSET.resolve()
         self._found: dict[str, dict[str, Any] | None] = {}
 
+    def has(self, job: Job) -> bool:
+        """Whether a job has a stage."""
+        return stage_name(job) in self.stages
+
     def jobs(self, survey: Survey) -> dict[str, Job]:
         """The jobs that have a stage, by its name, and left something, here or as `dvc.lock` records."""
-        named = ((stage_name(job), job) for job in survey.jobs.values())
-        staged = {name: job for name, job in named if name in self.stages}
+        staged = {stage_name(job): job for job in survey.jobs.values() if self.has(job)}
         return {name: job for name, job in staged.items() if name in self.lock or not survey.missing(job)}
 
     def files(self, name: str) -> list[SharedFile]:
@@ -151,7 +154,8 @@ class SharedStudy:
                 _, meta, content = build(cache, place, cache.fs, "md5", ignore=self.repo.dvcignore, dry_run=True)
                 size = {"size": meta.size} | ({"nfiles": meta.nfiles} if meta.isdir else {})
                 self._found[path] = {"path": path, "hash": "md5", "md5": content.hash_info.value} | size
-        return self._found[path]
+        found = self._found[path]
+        return found and dict(found)  # of its own: YAML would write one that stands in two places as a reference
 
     def look_again(self) -> None:
         """Forgets what was found of files, which have changed."""

@@ -46,6 +46,7 @@ class Step:
         settings: What of the preset its numbers come from.
         vouches_for: The files whose hashes are its record's `outputs`; those of `outputs` by default.
         packages: Installed packages whose version decides its numbers.
+        imports: Packages that it cannot do without, where these are no part of the study's installation.
         weights: Names of outputs that may stay on the machine where they were made.
         in_git: Names of outputs that git keeps, not DVC.
         local: Its files lie outside the study's folder and need not travel with it.
@@ -66,6 +67,7 @@ class Step:
     settings: Callable[[Preset, Wildcards], dict[str, Any]] = _nothing
     vouches_for: Callable[[Preset, Wildcards], dict[str, Path]] | None = None
     packages: tuple[str, ...] = ("torch",)
+    imports: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
     in_git: tuple[str, ...] = ()
     local: bool = False

@@ -41,6 +41,7 @@ STEP = Step(
     beside=("annotations of val",),
     settings=settings,
     packages=PACKAGES,
+    imports=("mmdet",),
     in_git=("metrics.json",),
 )
 

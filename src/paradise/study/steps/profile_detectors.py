@@ -33,6 +33,7 @@ STEP = Step(
     beside=("annotations of val",),
     settings=_settings,
     packages=PACKAGES,
+    imports=("mmdet",),
 )
 
 

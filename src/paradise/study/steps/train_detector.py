@@ -71,6 +71,7 @@ STEP = Step(
     beside=("annotations of train", "annotations of val"),
     settings=settings,
     packages=PACKAGES,
+    imports=("mmdet",),
     weights=("weights.safetensors",),
 )
 

@@ -14,11 +14,10 @@ EVIDENCE = ("make_evidence", "train_start")  # steps that `snakemake` alone does
 
 def describe(survey: Survey) -> list[str]:
     """All that `paradise status` says of a study."""
-    refused, marked, missing = survey.to_do_again(), marked_jobs(survey), missing_jobs(survey)
-    current = len(survey.jobs) - len(refused) - len(marked) - len(missing)
-    first = (
-        f"{survey.preset.results}: {current} of {len(survey.jobs)} results are what {survey.preset.path} makes today"
-    )
+    there = [job for job in survey.jobs.values() if not survey.missing(job)]
+    current = [job for job in there if not survey.why_stale(job)]
+    all_jobs = len(there) + len(missing_jobs(survey))
+    first = f"{survey.preset.results}: {len(current)} of {all_jobs} results are what {survey.preset.path} makes today"
     return [first, *describe_missing(survey), *describe_stale(survey)]
 
 
@@ -41,10 +40,10 @@ def describe_stale(survey: Survey) -> list[str]:
     lines = []
     if refused := survey.to_do_again():
         lines.append(f"{len(refused)} to be computed again, by {_command(survey, refused)}:")
-        lines += group_reasons(survey, (reason for job in refused for reason in survey.refused(job)))
+        lines += group_reasons(survey, map(survey.refused, refused))
     if marked := marked_jobs(survey):
         lines.append(f"{len(marked)} of other code or versions, kept and marked:")
-        lines += group_reasons(survey, (reason for job in marked for reason in survey.marks(job)))
+        lines += group_reasons(survey, map(survey.marks, marked))
         files = f"$(paradise status --files{_option(survey, '--preset')})"
         again = f"snakemake --forcerun {files}{_option(survey, '--configfile')}"
         lines.append(f"to compute the marked ones again: `{again}`")
@@ -63,15 +62,22 @@ def jobs_to_mend(survey: Survey) -> list[Job]:
 
 
 def missing_jobs(survey: Survey) -> list[Job]:
-    """The jobs that left nothing."""
-    return [job for job in survey.jobs.values() if survey.missing(job)]
+    """The jobs that left nothing; evidence where the preset has a section `evidence`."""
+    missing = [job for job in survey.jobs.values() if survey.missing(job)]
+    return [job for job in missing if survey.preset.evidence or job.step.name not in EVIDENCE]
 
 
-def group_reasons(survey: Survey, reasons: Iterable[Reason]) -> list[str]:
-    """Reasons as lines, with those of one step that say the same as one: "train, 19 rows, seed 0: momentum changed"."""
+def group_reasons(survey: Survey, reasons: Iterable[tuple[Reason, ...]]) -> list[str]:
+    """Reasons as lines, with those of one step that say the same as one: "train, 19 rows, seed 0: momentum changed".
+
+    Args:
+        survey: Whose they are.
+        reasons: Those of each job. Of a table's or the report's, the first is enough: it is made again in seconds.
+    """
     jobs = {str(job): job for job in survey.jobs.values()}
+    said = dict.fromkeys(one for of_job in reasons for one in (of_job[:1] if jobs[of_job[0].job].step.view else of_job))
     groups: dict[tuple[str, str, bool], list[Job]] = {}
-    for reason in dict.fromkeys(reasons):
+    for reason in said:
         job = jobs[reason.job]
         text = "not here" if reason.kind == "missing" else reason.text.replace(f"{job.record.parent}/", "")
         groups.setdefault((job.step.name, text, reason.marks), []).append(job)
