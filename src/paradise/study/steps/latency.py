@@ -11,6 +11,9 @@ from paradise.study.steps import Step, network_modules
 from paradise.study.terminal.options import DIGITS, Models, Output, PresetPath
 
 
+NAMED = (100, 1)  # rounds and threads for models that are named
+
+
 def entries(models: list[Row]) -> list[str]:
     """The modules that decide what is timed of `models`."""
     return ["paradise.study.profiling.latency", *network_modules(*models, *(row.plain for row in models))]
@@ -36,14 +39,19 @@ def command(
     preset: PresetPath = DIGITS,
     output: Output = None,
     rounds: Annotated[
-        int | None, typer.Option(min=1, help="Timed runs of every model; the preset's by default.")
+        int | None,
+        typer.Option(min=1, help="Timed runs of every model; the preset's, or 100 of models that are named."),
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; the preset's by default.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Processor threads; the preset's, or 1 for models that are named.")
+    ] = None,
 ) -> None:
     """Time the fused models on the CPU (1000 classes, 224×224, batch 1), interleaved."""
-    rows = [Row.parse(name) for name in models or ()]
-    study = Preset.load(preset)
+    rows, defaults = [Row.parse(name) for name in models or ()], NAMED
+    if not rows or output is None:
+        study = Preset.load(preset)
+        defaults = defaults if rows else (study.latency.rounds, study.latency.threads)
+        rows, output = rows or study.models, output or STEP.job(study).record
     from paradise.study.profiling.latency import write_latency
 
-    rounds, threads = rounds or study.latency.rounds, threads or study.latency.threads
-    write_latency(rows or study.models, rounds, threads, study.name, output or STEP.job(study).record)
+    write_latency(rows, rounds or defaults[0], threads or defaults[1], preset.stem, output)
