@@ -10,7 +10,6 @@ from paradise.study.rows import Row
 from paradise.study.steps import Step, network_modules
 from paradise.study.terminal.options import DIGITS, Models, Output, PresetPath
 
-
 NAMED = (100, 1)  # rounds and threads for models that are named
 
 
