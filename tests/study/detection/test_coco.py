@@ -11,6 +11,7 @@ from projects import write_backbones
 from safetensors.torch import load_file
 
 from paradise.errors import Interrupted
+from paradise.study.detection import evaluate as evaluation
 from paradise.study.detection import train as training
 from paradise.study.detection.config import detector_config, study_config
 from paradise.study.detection.data import prepare
@@ -53,12 +54,14 @@ def shortened(monkeypatch):
     def shorter(*arguments):
         config = detector_config(*arguments)
         config.train_cfg.max_epochs = 2
-        for step in config.train_dataloader.dataset.pipeline:
-            if step["type"] == "Resize":
-                step["scale"] = (64, 64)
+        for loader in (config.train_dataloader, config.val_dataloader):
+            for step in loader.dataset.pipeline:
+                if step["type"] == "Resize":
+                    step["scale"] = (64, 64)
         return config
 
-    monkeypatch.setattr(training, "detector_config", shorter)
+    for module in (training, evaluation):
+        monkeypatch.setattr(module, "detector_config", shorter)
 
 
 def train(preset: Preset, backbones: Path, output: Path) -> None:
