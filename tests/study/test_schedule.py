@@ -104,6 +104,8 @@ def test_what_cannot_be_made_here_is_not_waited_for_unless_it_is_there(tmp_path,
     waited = told.needs(job_of(preset, "table", table="claims"))
     assert "results/digits/resnet18/seed0/evaluation.json" in waited
     assert not [file for file in waited if "detection" in file]
+    tables = [file for file in told.needs(job_of(preset, "report")) if "tables/" in file]
+    assert tables == [f"results/digits/tables/{name}.json" for name in ("ablation", "claims", "imagenet")]
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     assert [

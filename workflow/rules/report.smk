@@ -1,7 +1,6 @@
 rule report:
     input:
         needs("report"),
-        shown(WANTED),
     output:
         made("report"),
     log:

@@ -56,7 +56,11 @@ class Schedule:
 
     def _can_be_made(self, path: Path) -> bool:
         maker = self.survey.makers.get(path)
-        return maker is None or all(find_spec(package) for package in maker.step.imports)
+        if maker is None or not maker.step.view:
+            return maker is None or all(find_spec(package) for package in maker.step.imports)
+        # A table with nothing to show is not made.
+        shown = [file for file in maker.inputs.values() if file in self.survey.makers]
+        return not shown or any(file.exists() or self._can_be_made(file) for file in shown)
 
 
 def mark_stale(survey: Survey) -> dict[Path, list[str]]:
