@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,8 +28,6 @@ try:
     if Preset.of(config, PRESET.path) != PRESET:
         raise UserError(f"--config would change the study under its name: copy {PRESET.path} and edit the copy")
     SURVEY = Survey(PRESET)
-    settings = workflow.dag_settings
-    SCHEDULE = Schedule(SURVEY, settings.forcerun, settings.forceall) if settings else Schedule(SURVEY)
     if not workflow.remote_exec:
         print("".join(f"{line}\n" for line in describe_stale(SURVEY)), end="", file=sys.stderr)
 except UserError as error:
@@ -53,13 +52,19 @@ wildcard_constraints:
     table="[a-z0-9_]+",
 
 
+@cache
+def schedule():
+    """Which jobs are at work; asked when what the user forces is known."""
+    return Schedule(SURVEY, workflow.dag_settings.forcerun, workflow.dag_settings.forceall)
+
+
 def needs(step):
     """What a job of the step is made from."""
 
     def inputs(wildcards):
         job = STEPS[step].job(PRESET, **dict(wildcards))
-        files = SCHEDULE.needs(job)
-        return files if SCHEDULE.is_live(job) else [ancient(file) for file in files]
+        files = schedule().needs(job)
+        return files if schedule().is_live(job) else [ancient(file) for file in files]
 
     return inputs
 

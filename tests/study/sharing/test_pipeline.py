@@ -181,6 +181,23 @@ def test_any_rows_and_seeds(monkeypatch):
     assert pipeline(mine)["vars"] == [{"preset": "config/mine.yaml"}]
 
 
+def test_checkpoints_of_others_are_runs(monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    folder = "results/mine/resnet18/imported"
+
+    def deps(file: str) -> list[str]:
+        stages = pipeline(preset_of(rows=["resnet18"], checkpoints={"resnet18": file}))["stages"]
+        assert {"fuse-resnet18-imported", "evaluate-resnet18-imported"} <= set(stages)
+        assert outs(stages["import_checkpoint-resnet18"]) == {
+            f"{folder}/weights.safetensors": {"persist": True, "remote": "weights"},
+            f"{folder}/run.json": {"persist": True},
+        }
+        return stages["import_checkpoint-resnet18"].get("deps", [])
+
+    assert deps("checkpoints/others.pth") == ["checkpoints/others.pth"]
+    assert deps("/elsewhere/others.pth") == []  # no other machine has it there
+
+
 def test_evidence_is_shared_where_the_preset_has_that_section(monkeypatch):
     monkeypatch.chdir(REPOSITORY)
 
