@@ -90,6 +90,6 @@ def records(step):
 
 
 def shown(tables):
-    """Tables, and the records that they show."""
+    """Tables, and what they show."""
     jobs = [STEPS["table"].job(PRESET, table=table) for table in tables]
-    return [str(path) for job in jobs for path in (*job.inputs.values(), *job.outputs)]
+    return lambda wildcards: [file for job in jobs for file in (*schedule().made_from(job), *map(str, job.outputs))]

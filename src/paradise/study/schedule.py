@@ -46,9 +46,12 @@ class Schedule:
         return job.record in self.live or job.record not in self.survey.jobs
 
     def needs(self, job: Job) -> list[str]:
-        """The files that a job waits for: of those that cannot be made here, the ones that are here."""
-        there = [path for path in job.needs if path.exists() or self._can_be_made(path)]
-        return [*map(str, there), *self.stale.get(job.record, [])]
+        """The files that a job waits for, the one that says why it is stale among them."""
+        return [*self.made_from(job), *self.stale.get(job.record, [])]
+
+    def made_from(self, job: Job) -> list[str]:
+        """The files that a job is made from: of those that cannot be made here, the ones that are here."""
+        return [str(path) for path in job.needs if path.exists() or self._can_be_made(path)]
 
     def _follows(self, job: Job) -> bool:
         makers = (self.survey.makers.get(path) for path in (*job.needs, *job.inputs.values()))
