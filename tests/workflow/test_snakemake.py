@@ -220,8 +220,9 @@ def test_a_wrong_preset_is_refused_in_one_line(project):
     assert errors == ["error: config/smoke.yaml: unknown key 'training.learning_rat'; did you mean 'learning_rate'?"]
 
 
-def test_a_study_cannot_be_changed_under_its_name(finished):
-    done = run(SNAKEMAKE, "-n", *SMOKE, "--config", "seeds=[1]", cwd=finished, check=False)
+@pytest.mark.parametrize("change", ["seeds=[1]", "training={epochs: 2}", "typo=1"])
+def test_a_study_cannot_be_changed_under_its_name(finished, change):
+    done = run(SNAKEMAKE, "-n", *SMOKE, "--config", change, cwd=finished, check=False)
     assert done.returncode == 2
     assert "error: --config would change the study under its name: copy config/smoke.yaml" in done.stdout
 

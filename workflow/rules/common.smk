@@ -25,7 +25,7 @@ try:
     if len(workflow.configfiles) > 1:
         raise UserError("one preset is one study: give one --configfile")
     PRESET = Preset.load(Path(os.path.relpath(workflow.configfiles[0])))
-    if Preset.of(config, PRESET.path) != PRESET:
+    if workflow.config_settings.config:
         raise UserError(f"--config would change the study under its name: copy {PRESET.path} and edit the copy")
     SURVEY = Survey(PRESET)
     if not workflow.remote_exec:
