@@ -33,6 +33,7 @@ PROJECT = (
     "CITATION.cff",
     "src",
     ".dvcignore",
+    ".gitignore",
     "pyproject.toml",
 )
 RUNS = ("train", "fuse", "evaluate")  # steps that are once for each seed
@@ -73,7 +74,10 @@ def _write_preset(seeds: int) -> Preset:
 
 
 def _copy_records(home: Path, published: Preset, grown: Preset) -> None:
-    """Every record of `grown`, and the small files beside it, from that of the published study's first seed."""
+    """Every record of `grown`, and the small files beside it, from that of the published study's first seed.
+
+    A line of text stands for each run's weights.
+    """
     steps = all_steps()
     for step in (*ONCE, *RUNS):
         for job in steps[step].of(grown):
@@ -91,24 +95,32 @@ def _copy(home: Path, source: Job, target: Job) -> None:
         raise UserError(f"{source.record} is missing; `paradise pull` fetches it")
     target.record.parent.mkdir(parents=True, exist_ok=True)
     for old, new in zip(source.outputs[:-1], target.outputs[:-1]):
-        if new.name not in target.step.weights:
+        if new.name in target.step.weights:
+            new.write_text(f"In place of the weights of {target}")
+        else:
             shutil.copy2(home / old, new)
     values = json.loads((home / source.record).read_text())
     schema: type[Record] = target.step.schema
     outputs = {name: sha256(path) for name, path in target.vouched.items() if path.exists()}
-    changes = {"of": dict(target.wildcards), "settings": target.settings, "outputs": values["outputs"] | outputs}
+    inputs = {name: sha256(path) for name, path in target.inputs.items() if path.exists()}
+    changes = {
+        "of": dict(target.wildcards),
+        "settings": target.settings,
+        "inputs": values["inputs"] | inputs,
+        "outputs": values["outputs"] | outputs,
+    }
     write_record(target.record, schema, {key: of for key, of in values.items() if key != "seal"} | changes)
 
 
 def _measure(project: Path) -> list[dict[str, str]]:
     """What each command takes: a line each."""
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     subprocess.run(["git", "init", "--quiet"], check=True)
-    subprocess.run(
-        ["git", "-c", "user.name=x", "-c", "user.email=x@x", "commit", "-q", "--allow-empty", "-m", "x"], check=True
-    )
     subprocess.run(["dvc", "init", "--quiet"], check=True)
     for remote in ("study", "weights"):
-        subprocess.run(["dvc", "remote", "add", "--quiet", remote, str(project / ".dvc" / remote)], check=True)
+        subprocess.run(
+            ["dvc", "remote", "add", "--quiet", remote, str(project / ".dvc" / "remotes" / remote)], check=True
+        )
     commands = {
         "tables": ["paradise", "tables", "imagenet", "ablation"],
         "claims": ["paradise", "tables", "claims"],
@@ -123,11 +135,7 @@ def _measure(project: Path) -> list[dict[str, str]]:
         if name == "pull":
             _forget_records()
         began = time.perf_counter()
-        done = subprocess.run(
-            [str(Path(sys.executable).with_name(command[0])), *command[1:]],
-            env=os.environ | {"PYTHONPATH": "src"},
-            stdout=subprocess.DEVNULL,
-        )
+        done = subprocess.run(command, env=os.environ | {"PYTHONPATH": "src"}, stdout=subprocess.DEVNULL)
         took = time.perf_counter() - began
         if done.returncode:
             raise UserError(f"`{' '.join(command)}` ended with {done.returncode}")
@@ -137,9 +145,12 @@ def _measure(project: Path) -> list[dict[str, str]]:
 
 
 def _forget_records() -> None:
-    """Leaves the project as a fresh clone has it: the remote travels with it, the records do not."""
+    """Leaves the project as a fresh clone has it: what git keeps, and the remotes."""
+    subprocess.run(["git", "add", "--all"], check=True)
+    subprocess.run(["git", "-c", "user.name=x", "-c", "user.email=x@x", "commit", "--quiet", "-m", "x"], check=True)
     shutil.rmtree("results/digits")
-    shutil.rmtree(".dvc/cache", ignore_errors=True)
+    shutil.rmtree(".dvc/cache")
+    subprocess.run(["git", "checkout", "--quiet", "."], check=True)
 
 
 if __name__ == "__main__":
