@@ -2,6 +2,7 @@
 
 import pkgutil
 from collections.abc import Iterable
+from functools import cache
 
 from paradise.errors import UserError, nearest
 
@@ -12,12 +13,13 @@ PLAIN = "plain"  # the kind whose models have no prefix
 DEPTHS = (18, 50)
 
 
-def list_kinds() -> list[str]:
+@cache
+def list_kinds() -> tuple[str, ...]:
     """The kinds of model: the modules of `paradise.models`, the plain one first."""
     import paradise.models
 
     found = [module.name for module in pkgutil.iter_modules(paradise.models.__path__)]
-    return sorted(found, key=lambda kind: (kind != PLAIN, kind))
+    return tuple(sorted(found, key=lambda kind: (kind != PLAIN, kind)))
 
 
 def list_models() -> list[str]:
@@ -26,7 +28,7 @@ def list_models() -> list[str]:
     Returns:
         The names, such as `pd_b_resnet18`, the plain network of each depth first.
     """
-    return [model_name(kind, depth) for depth in DEPTHS for kind in list_kinds()]
+    return list(_models())
 
 
 def model_name(kind: str, depth: int) -> str:
@@ -46,10 +48,15 @@ def parse_model(name: str) -> tuple[str, int]:
     Raises:
         UserError: There is no such model.
     """
-    known = {model_name(kind, depth): (kind, depth) for depth in DEPTHS for kind in list_kinds()}
+    known = _models()
     if name not in known:
         raise UserError(f"unknown model '{name}'{nearest(name, list(known))}")
     return known[name]
+
+
+@cache
+def _models() -> dict[str, tuple[str, int]]:
+    return {model_name(kind, depth): (kind, depth) for depth in DEPTHS for kind in list_kinds()}
 
 
 def order_branches(kind: str, branches: Iterable[str], of: str) -> tuple[str, ...]:

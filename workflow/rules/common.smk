@@ -62,7 +62,7 @@ def needs(step):
     """What a job of the step is made from."""
 
     def inputs(wildcards):
-        job = STEPS[step].job(PRESET, **dict(wildcards))
+        job = SURVEY.job(step, **dict(wildcards))
         files = schedule().needs(job)
         return files if schedule().is_live(job) else [ancient(file) for file in files]
 
@@ -91,5 +91,5 @@ def records(step):
 
 def shown(tables):
     """Tables, and what they show."""
-    jobs = [STEPS["table"].job(PRESET, table=table) for table in tables]
+    jobs = [SURVEY.job("table", table=table) for table in tables]
     return lambda wildcards: [file for job in jobs for file in (*schedule().made_from(job), *map(str, job.outputs))]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional, Self
 
@@ -316,11 +317,11 @@ class Preset(PresetPart):
     def path(self) -> Path:
         return self._path
 
-    @property
+    @cached_property
     def name(self) -> str:
         return self._path.stem
 
-    @property
+    @cached_property
     def results(self) -> Path:
         """Where all that is measured of it lies."""
         return Path("results", self.name)
@@ -335,7 +336,7 @@ class Preset(PresetPart):
         """The rows of the detection table that it trains; none without a section `detection`."""
         return self._detectors
 
-    @property
+    @cached_property
     def models(self) -> list[Row]:
         """Its rows that are models of the first table, in its order, which shows them with complexity and latency."""
         return [row for row in read_paper().imagenet if row in self._rows]

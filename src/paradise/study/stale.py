@@ -53,10 +53,17 @@ class Survey:
 
     def __init__(self, preset: Preset):
         self.preset = preset
-        self.jobs = {job.record: job for step in all_steps().values() for job in step.of(preset)}
+        self._steps = all_steps()
+        self.jobs = {job.record: job for step in self._steps.values() for job in step.of(preset)}
         self.makers = {path: job for job in self.jobs.values() for path in (*job.outputs, *job.vouched.values())}
+        self._hashes: dict[Path, str] = {}
         self._records: dict[Path, Record | Damaged | None] = {}
         self._reasons: dict[Path, tuple[Reason, ...]] = {}
+
+    def job(self, step: str, **wildcards: str) -> Job:
+        """The job of a step with these wildcards, also where the study does not ask for it."""
+        job = self._steps[step].job(self.preset, **wildcards)
+        return self.jobs.get(job.record, job)
 
     def record(self, job: Job) -> Record | None:
         """What `job` left; None where there is nothing, or nothing whole."""
@@ -89,7 +96,7 @@ class Survey:
     def input_hashes(self, job: Job) -> dict[str, str]:
         """The hashes of a job's inputs as they are now: of a view, of what there is and may be shown of them."""
         if not job.step.view:
-            return {name: remembered_sha256(path) for name, path in job.inputs.items()}
+            return {name: self._sha256(path) for name, path in job.inputs.items()}
         return {name: self._as_shown(path) for name, path in job.inputs.items() if path.exists()}
 
     def _judge(self, job: Job) -> Iterable[Reason]:
@@ -111,7 +118,7 @@ class Survey:
         yield from self._judge_inputs(job, record)
         for name, path in job.vouched.items():
             if path.exists():
-                if remembered_sha256(path) != record.outputs.get(name):
+                if self._sha256(path) != record.outputs.get(name):
                     yield reason("outputs", f"{path} changed since it was made")
             elif name not in job.step.weights and not job.step.local:
                 yield reason("outputs", f"{path} is not here")
@@ -144,17 +151,22 @@ class Survey:
     def _hash(self, path: Path, maker: Job | None) -> str | None:
         """The hash of an input, by the record of what makes it where it is not here; None where nobody knows."""
         if path.exists():
-            return remembered_sha256(path)
+            return self._sha256(path)
         record = self.record(maker) if maker else None
         if maker is None or record is None:
             return None
         return next((record.outputs.get(name) for name, made in maker.vouched.items() if made == path), None)
 
+    def _sha256(self, path: Path) -> str:
+        if path not in self._hashes:
+            self._hashes[path] = remembered_sha256(path)
+        return self._hashes[path]
+
     def _as_shown(self, path: Path) -> str:
         """A hash of a file, and of what is to be said of it or why it is not shown."""
         maker = self.makers.get(path)
         reasons = [str(reason) for reason in self.why_stale(maker)] if maker else []
-        digest = remembered_sha256(path)
+        digest = self._sha256(path)
         return hashlib.sha256("\n".join([digest, *reasons]).encode()).hexdigest() if reasons else digest
 
     def _read(self, job: Job) -> Record | Damaged | None:
