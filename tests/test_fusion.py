@@ -56,8 +56,11 @@ def test_a_fused_pd_b_keeps_kernels_and_gate():
     blocks = [module for module in fused.modules() if isinstance(module, DynamicConv2d)]
     assert len(blocks) == 16
     assert [conv.weight.shape for conv in (blocks[0].standards, *blocks[0].others)] == [
-        (2 * 64, 64, 3, 3), (64, 64, 3, 1), (64, 64, 1, 3), (64, 1, 3, 3),
-    ]  # fmt: skip
+        (2 * 64, 64, 3, 3),
+        (64, 64, 3, 1),
+        (64, 64, 1, 3),
+        (64, 1, 3, 3),
+    ]
     assert blocks[0].biases.shape == (4, 64)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
 

@@ -539,9 +539,7 @@ def test_weights_go_through_s3_and_a_damaged_one_is_noticed(project, tmp_path, b
     assert (clone / weights).read_bytes() == (project / weights).read_bytes()
 
     lock = yaml.safe_load((project / "dvc.lock").read_text())
-    md5 = next(
-        out["md5"] for out in lock["stages"]["train-resnet18-seed0"]["outs"] if out["path"] == str(weights)
-    )  # fmt: skip
+    md5 = next(out["md5"] for out in lock["stages"]["train-resnet18-seed0"]["outs"] if out["path"] == str(weights))
     key = next(item["Key"] for item in objects if item["Key"].endswith(md5[2:]))
     content = bytearray((project / weights).read_bytes())
     content[len(content) // 2] ^= 1

@@ -62,9 +62,15 @@ def test_everything_lies_where_the_snakefile_says(finished):
     results = finished / "results" / "smoke"
     for row in ROWS:
         assert {path.name for path in (results / row / "seed0").iterdir()} == {
-            "weights.safetensors", "log.csv", "run.json", "fused.safetensors", "fused.json",
-            "evaluation.json", "metrics.json", "predictions.csv",
-        }  # fmt: skip
+            "weights.safetensors",
+            "log.csv",
+            "run.json",
+            "fused.safetensors",
+            "fused.json",
+            "evaluation.json",
+            "metrics.json",
+            "predictions.csv",
+        }
         assert "epoch 1/1" in (results / "logs" / "train" / f"{row}-seed0.log").read_text()
         assert (results / "benchmarks" / "train" / f"{row}-seed0.tsv").read_text().startswith("s\t")
     assert {path.name for path in (results / "tables").iterdir()} == {
@@ -113,10 +119,18 @@ def test_what_depends_on_a_setting_is_what_is_run_again(project):
         (lambda preset: preset["latency"].update(rounds=3), {"latency": 1, **shown}),
         (lambda preset: preset.update(seeds=[0, 1]), everything),
         (lambda preset: preset["training"].update(epochs=2), everything),
-        (lambda preset: preset["rows"].append("ac_resnet18"), {
-            "train": 1, "fuse": 1, "evaluate": 1, "complexity": 1, "latency": 1, **shown,
-        }),
-    ):  # fmt: skip
+        (
+            lambda preset: preset["rows"].append("ac_resnet18"),
+            {
+                "train": 1,
+                "fuse": 1,
+                "evaluate": 1,
+                "complexity": 1,
+                "latency": 1,
+                **shown,
+            },
+        ),
+    ):
         change_preset(project, change)
         assert planned(project) == expected
         (project / "config" / "smoke.yaml").write_text(original)
@@ -169,9 +183,14 @@ def test_an_interrupted_run_leaves_no_half_written_output_and_goes_on(project, k
     shutil.rmtree(results / "pd_b_resnet18")
     change_preset(project, lambda preset: preset.update(overrides={"pd_b_*": {"epochs": 15}}))
     process = subprocess.Popen(
-        [SNAKEMAKE, *SMOKE], cwd=project, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, start_new_session=True,
-    )  # fmt: skip
+        [SNAKEMAKE, *SMOKE],
+        cwd=project,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
     for line in process.stdout:
         if "epoch 1/15" in line:
             break
