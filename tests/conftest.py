@@ -136,18 +136,6 @@ def detectors(tmp_path_factory) -> Preset:
     return preset
 
 
-@pytest.fixture(scope="session")
-def backbones(tmp_path_factory) -> Path:
-    """A folder with the weights of each backbone where classification leaves them, untrained."""
-    from paradise.weights import save_weights
-
-    folder = tmp_path_factory.mktemp("backbones")
-    for name in ("resnet50", "pd_a_resnet50", "pd_b_resnet50"):
-        torch.manual_seed(0)
-        save_weights(Row.parse(name).build(10), folder / name / "weights.safetensors")
-    return folder
-
-
 @pytest.fixture
 def digits_preset(monkeypatch) -> Preset:
     """The digits preset, of data that are nowhere."""
