@@ -13,8 +13,8 @@ from paradise.study.terminal.options import DIGITS, PresetPath, detection_of
 def annotations(preset: Preset, wildcards: Wildcards) -> dict[str, Path]:
     """The annotations of both splits, by what records call them."""
     section = detection_of(preset)
-    dataset = DETECTION_SETS.get(section.dataset)
-    return {f"annotations of {split}": dataset.annotations(section, split) for split in ("train", "val")}
+    files: dict[str, Path] = DETECTION_SETS.get(section.dataset).annotation_files(section)
+    return files
 
 
 STEP = Step(
