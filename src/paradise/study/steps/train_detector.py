@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from paradise.errors import UserError, nearest
 from paradise.study.preset import Preset
 from paradise.study.records import TrainedDetector
 from paradise.study.registry import DETECTION_SETS, DETECTORS
@@ -28,6 +27,7 @@ from paradise.study.terminal.options import (
     Seed,
     Threads,
     detection_of,
+    detector_named,
     require_mmdetection,
     reserve,
 )
@@ -94,10 +94,7 @@ def command(
 ) -> None:
     """Train one detector: weights.safetensors, log.csv, run.json. Goes on where an earlier call was ended."""
     study = Preset.load(preset)
-    detection_of(study)
-    known = [detector.id for detector in study.detectors]
-    if row not in known:
-        raise UserError(f"{preset} has no detector '{row}'{nearest(row, known)}")
+    wanted = detector_named(row, study)
     reserve(gpus)
     if (gpus or 1) > 1 and "RANK" not in os.environ:
         from paradise.study.training.processes import launch
@@ -106,7 +103,6 @@ def command(
     require_mmdetection()
     from paradise.study.detection.train import train_detector
 
-    wanted = DetectorRow.parse(row)
     run, source = Run(wanted, seed), backbone or Run(wanted.backbone, seed).folder(study.results)
     train_detector(
         run, study, threads, source, output or run.folder(study.results), save_minutes, restart, accept_changes

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from paradise.errors import UserError
+from paradise.errors import UserError, nearest
 from paradise.study.preset import Detection, Preset
 from paradise.study.registry import DETECTION_SETS
+from paradise.study.rows import DetectorRow
 
 DIGITS = Path("config/digits.yaml")
 SAVE_MINUTES = 10.0  # between saved states
@@ -42,6 +43,15 @@ def detection_of(preset: Preset) -> Detection:
         raise UserError(f"{preset.path} has no section 'detection'; config/digits.yaml shows one")
     DETECTION_SETS.get(preset.detection.dataset).check(preset.detection)
     return preset.detection
+
+
+def detector_named(name: str, preset: Preset) -> DetectorRow:
+    """The preset's detector of this name. Raises UserError where it has none."""
+    detection_of(preset)
+    known = {row.id: row for row in preset.detectors}
+    if name not in known:
+        raise UserError(f"{preset.path} has no detector '{name}'{nearest(name, known)}")
+    return known[name]
 
 
 def require_mmdetection() -> None:

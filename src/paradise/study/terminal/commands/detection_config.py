@@ -6,10 +6,8 @@ from typing import Annotated
 
 import typer
 
-from paradise.errors import UserError, nearest
 from paradise.study.preset import Preset
-from paradise.study.rows import DetectorRow
-from paradise.study.terminal.options import DIGITS, PresetPath, detection_of, require_mmdetection
+from paradise.study.terminal.options import DIGITS, PresetPath, detector_named, require_mmdetection
 
 
 def command(
@@ -19,13 +17,10 @@ def command(
 ) -> None:
     """Write a row's configuration, by which mmdetection's own tools train it as the preset says."""
     study = Preset.load(preset)
-    detection_of(study)
-    known = [detector.id for detector in study.detectors]
-    if row not in known:
-        raise UserError(f"{preset} has no detector '{row}'{nearest(row, known)}")
+    wanted = detector_named(row, study)
     require_mmdetection()
     from paradise.study.detection.config import write_config
 
     path = output or Path(f"{row}.py")
-    write_config(DetectorRow.parse(row), study, path)
+    write_config(wanted, study, path)
     print(path, file=sys.stderr)
