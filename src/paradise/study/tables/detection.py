@@ -92,9 +92,9 @@ def _cost(profile: DetectorProfile, form: str, key: str) -> float:
 def _notes(study: Study, runs: Sequence[EvaluatedDetectorRun]) -> list[str]:
     section = study.preset.detection
     assert section is not None  # without it there is no such table
-    dataset, title = section.dataset, DETECTION_SETS.get(section.dataset).title
-    notes = [f"AP by pycocotools, in %, of the fused detectors; measured (bold) on {title}."]
-    if dataset != "coco":
+    dataset = DETECTION_SETS.get(section.dataset)
+    notes = [f"AP by pycocotools, in %, of the fused detectors; measured (bold) on {dataset.title}."]
+    if dataset.embedded:
         notes[0] += " The paper's is of COCO: **another data set**; their difference (Δ) says nothing about the method."
     notes.append(
         "Rows marked new are not the paper's: there PD-B takes the place of the 3×3 convolutions of the pyramid and of "
