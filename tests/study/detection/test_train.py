@@ -152,7 +152,7 @@ def test_a_state_of_another_run_is_refused_and_accepted_changes_are_recorded(pro
     assert code == 2 and said.count("\n") == 1
     assert re.fullmatch(
         rf"error: {output}/state/step-\d+\.pt is of another run: seed was 0 and is 1; "
-        r"`paradise train --restart` deletes it and begins anew\n",
+        r"`paradise detection train --restart` deletes it and begins anew\n",
         said,
     )
     hotter = detectors.values()

@@ -20,6 +20,7 @@ from paradise.study.rows import Row, Run
 from paradise.study.stale import Survey
 from paradise.study.steps.train_start import STEP
 from paradise.study.training.loop import train
+from paradise.study.training.state import States
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +76,11 @@ def test_starts_are_trained_and_their_curves_collected(digits, tmp_path):
         train(source, preset, 1, source.folder(preset.results), 0)
         for start in STARTS:
             train_start(start, preset, 4, 1, 0)
+        other = STEP.job(preset, start="fused", seed="4").record.parent / "state"
+        States(other, {"row": "resnet50"}, "").save(1, {})
+        with pytest.raises(UserError, match=r"row was resnet50 .*; `paradise evidence train --restart` deletes it and"):
+            train_start("fused", preset, 4, 1, 0)
+        train_start("fused", preset, 4, 1, 0, restart=True)
         survey = Survey(preset)
         assert [survey.why_stale(job) for job in STEP.of(preset)] == [()] * len(STARTS), "a record is not as declared"
         made = measure(Networks(preset, 1, torch.device("cpu")))

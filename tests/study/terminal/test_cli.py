@@ -43,7 +43,7 @@ COMMANDS = {
     "detection evaluate": {"folder", "--threads", "--gpus"},
     "detection profile": {"--preset", "--output"},
     "evidence make": {"name", "--preset", "--threads", "--gpus"},
-    "evidence train": {"start", "--preset", "--seed", "--threads", "--gpus"},
+    "evidence train": {"start", "--preset", "--seed", "--threads", "--gpus", "--restart", "--accept-changes"},
 }
 
 

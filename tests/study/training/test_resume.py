@@ -78,7 +78,10 @@ def test_a_state_of_another_recipe_is_refused_unless_restarted(digits, tmp_path)
     write_preset(preset, digits, learning_rate=0.02)
     code, said = ended(start(command(preset, output)))
     assert code == 2 and said.count("\n") == 1
-    assert "is of another run: training.epochs was 100 and is 1, training.learning_rate was 0.01 and is 0.02;" in said
+    assert (
+        "is of another run: training.epochs was 100 and is 1, training.learning_rate was 0.01 and is 0.02; "
+        "`paradise train --restart` deletes it and begins anew, `--accept-changes` goes on all the same\n"
+    ) in said
     assert saved(output) == before
     step = max(before)[5:13].lstrip("0")
     shutil.copytree(output, tmp_path / "accepted")
@@ -123,4 +126,4 @@ def test_a_loss_that_is_not_finite_names_the_last_state(digits, tmp_path):
     preset = make_preset(digits, epochs=3, learning_rate=1e30, warmup_epochs=2)
     with pytest.raises(UserError, match=rf"the loss is nan at step \d, .*; the last state is {tmp_path}/state/step-0"):
         train(Run(Row.parse("resnet18"), 0), preset, 1, tmp_path, save_minutes=0)
-    assert States(tmp_path / "state", {})._paths()
+    assert States(tmp_path / "state", {}, "paradise train")._paths()

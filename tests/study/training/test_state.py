@@ -12,7 +12,7 @@ RUN = {"row": "resnet18", "seed": 0, "training.learning_rate": 0.1}
 
 @pytest.fixture
 def states(tmp_path) -> States:
-    return States(tmp_path / "state", RUN)
+    return States(tmp_path / "state", RUN, "paradise train")
 
 
 def files(states: States) -> list[str]:
@@ -42,12 +42,12 @@ def test_a_damaged_state_falls_back_to_the_one_before(states, damage):
 
 def test_a_state_of_another_run_is_refused_by_name(states):
     path = states.save(1, {"step": 1})
-    other = States(states.folder, RUN | {"training.learning_rate": 0.2, "processes": 2})
+    other = States(states.folder, RUN | {"training.learning_rate": 0.2, "processes": 2}, "paradise evidence train")
     with pytest.raises(UserError) as refused:
         other.load()
     assert str(refused.value) == (
         f"{path} is of another run: training.learning_rate was 0.1 and is 0.2, processes was None and is 2; "
-        "`paradise train --restart` deletes it and begins anew"
+        "`paradise evidence train --restart` deletes it and begins anew"
     )
     other.clear()
     assert other.load() == (None, [], "")
@@ -55,7 +55,7 @@ def test_a_state_of_another_run_is_refused_by_name(states):
 
 def test_changes_of_code_or_recipe_can_be_accepted(states):
     path = states.save(1, {"step": 1})
-    other = States(states.folder, RUN | {"training.learning_rate": 0.2})
+    other = States(states.folder, RUN | {"training.learning_rate": 0.2}, "paradise train")
     with pytest.raises(UserError, match=r"begins anew, `--accept-changes` goes on all the same$"):
         other.load()
     assert other.load(accept=True) == ({"step": 1}, [], "training.learning_rate was 0.1 and is 0.2")
@@ -66,7 +66,7 @@ def test_changes_of_code_or_recipe_can_be_accepted(states):
 def test_other_data_or_processes_cannot(states, key):
     states.save(1, {"step": 1})
     with pytest.raises(UserError, match=rf"{key} was .* and is 7; `paradise train --restart` deletes it and begins"):
-        States(states.folder, RUN | {key: 7}).load(accept=True)
+        States(states.folder, RUN | {key: 7}, "paradise train").load(accept=True)
 
 
 def test_a_full_disk_leaves_the_state_before(states):

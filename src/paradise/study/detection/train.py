@@ -93,7 +93,7 @@ def train_detector(
     )
     if record["inputs"]["backbone"] != source.outputs.get(weights.name):
         raise UserError(f"{weights} is not what {backbone}/run.json records; pull both or train again")
-    states = States(output / "state", _fingerprint(row, seed, section, threads, record))
+    states = States(output / "state", _fingerprint(row, seed, section, threads, record), "paradise detection train")
     first = os.environ.get("RANK", "0") == "0"
     taken = f"another run is at work in {output}; wait until it ends"
     with (

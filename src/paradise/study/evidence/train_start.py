@@ -18,7 +18,15 @@ from paradise.study.steps.train_start import STEP
 from paradise.study.training.loop import Training, train
 
 
-def train_start(start: str, preset: Preset, seed: int, threads: int, gpus: int | None = None) -> None:
+def train_start(
+    start: str,
+    preset: Preset,
+    seed: int,
+    threads: int,
+    gpus: int | None = None,
+    restart: bool = False,
+    accept_changes: bool = False,
+) -> None:
     """Trains from `start` by the recipe of the plain network, as any row is trained.
 
     Writes `weights.safetensors`, `log.csv` and `run.json` into the folder of start and seed, and goes on from a state
@@ -30,6 +38,8 @@ def train_start(start: str, preset: Preset, seed: int, threads: int, gpus: int |
         seed: Of the order and the crops of the images, and of fresh weights.
         threads: Processor threads.
         gpus: How many may be used; see `device.pick_device`.
+        restart: See `train`.
+        accept_changes: See `train`.
 
     Raises:
         UserError: The source has not been trained.
@@ -39,6 +49,7 @@ def train_start(start: str, preset: Preset, seed: int, threads: int, gpus: int |
 
     def begin(training: Training) -> None:
         training.start = start
+        training.states.command = "paradise evidence train"
         training.record |= {
             "step": STEP.name,
             "of": dict(job.wildcards),
@@ -49,7 +60,8 @@ def train_start(start: str, preset: Preset, seed: int, threads: int, gpus: int |
         if start != "random":
             set_kernels(training.model, trained_model(source), start)
 
-    train(Run(SOURCE.plain, seed), preset, threads, job.record.parent, gpus, begin=begin)
+    run, folder = Run(SOURCE.plain, seed), job.record.parent
+    train(run, preset, threads, folder, gpus, restart=restart, accept_changes=accept_changes, begin=begin)
 
 
 @torch.no_grad()

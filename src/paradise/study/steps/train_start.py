@@ -10,7 +10,18 @@ from paradise.study.preset import Preset
 from paradise.study.records import Trained
 from paradise.study.rows import Run
 from paradise.study.steps import Step, Wildcards, image_modules, manifest, network_modules, weights_of
-from paradise.study.terminal.options import DIGITS, Gpus, PresetPath, Seed, Threads, reserve
+from paradise.study.terminal.options import (
+    ACCEPT_CHANGES,
+    DIGITS,
+    RESTART,
+    AcceptChanges,
+    Gpus,
+    PresetPath,
+    Restart,
+    Seed,
+    Threads,
+    reserve,
+)
 
 
 def _entries(preset: Preset, wildcards: Wildcards) -> list[str]:
@@ -46,6 +57,8 @@ def command(
     seed: Seed = 0,
     threads: Threads = 1,
     gpus: Gpus = None,
+    restart: Restart = RESTART,
+    accept_changes: AcceptChanges = ACCEPT_CHANGES,
 ) -> None:
     """Train a plain ResNet18 into evidence/lottery/START/seedSEED. Goes on where an earlier call was ended."""
     study = Preset.load(preset)
@@ -54,4 +67,4 @@ def command(
     reserve(gpus)
     from paradise.study.evidence.train_start import train_start
 
-    train_start(start, study, seed, threads, gpus)
+    train_start(start, study, seed, threads, gpus, restart, accept_changes)

@@ -141,7 +141,7 @@ class Training:
         self.hits = torch.zeros((), dtype=torch.int64, device=self.device)  # of this process in this epoch
         self.loss = torch.zeros((), dtype=torch.float64, device=self.device)
         self.unseen: list[Tensor] = []  # losses that were not looked at yet
-        self.states = States(output / "state", self._fingerprint())
+        self.states = States(output / "state", self._fingerprint(), "paradise train")
 
     def _fingerprint(self) -> dict[str, Any]:
         """What must be the same for a state of one run to be a state of another."""

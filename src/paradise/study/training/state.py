@@ -20,10 +20,10 @@ NEEDED = ("row", "seed", "manifest", "processes", "images in a pass", "training.
 
 
 class States:
-    """The states in `folder` of the run that `fingerprint`, plain values by name, describes."""
+    """The states in `folder` of the run that `fingerprint`, plain values by name, describes; `command` makes it."""
 
-    def __init__(self, folder: Path, fingerprint: dict[str, Any]):
-        self.folder, self.fingerprint = folder, fingerprint
+    def __init__(self, folder: Path, fingerprint: dict[str, Any], command: str):
+        self.folder, self.fingerprint, self.command = folder, fingerprint, command
 
     def save(self, step: int, state: dict[str, Any]) -> Path:
         """Writes `state`, of tensors and plain values, as that of `step`; keeps it and the one before.
@@ -62,7 +62,7 @@ class States:
             changed = _differences(saved["fingerprint"], self.fingerprint)
             needed = [key for key in changed if key.startswith(NEEDED)]
             if needed or (changed and not accept):
-                ways = ["`paradise train --restart` deletes it and begins anew"]
+                ways = [f"`{self.command} --restart` deletes it and begins anew"]
                 if not needed:
                     ways.append("`--accept-changes` goes on all the same")
                 raise UserError(f"{path} is of another run: {', '.join(changed.values())}; {', '.join(ways)}")
