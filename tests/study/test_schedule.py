@@ -1,5 +1,6 @@
 """What Snakemake is told: which jobs go by their inputs, and what they wait for."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -88,11 +89,19 @@ def test_a_job_of_another_study_goes_by_its_inputs(preset):
 
 
 def test_what_must_not_be_shown_waits_for_a_file_that_says_why(preset):
-    (FOLDER / "log.csv").write_text("edited")
+    for name in ("weights.safetensors", "log.csv"):
+        (FOLDER / name).write_text("edited")
     told = Schedule(Survey(preset))
     *files, mark = told.needs(job_of(preset, "train", row=ROW, seed="0"))
     assert files == ["data/digits/manifest.csv"]
-    assert f"{FOLDER}/log.csv changed since it was made" in Path(mark).read_text()
+    assert re.fullmatch(r"\.snakemake/stale/[0-9a-f]{16}\.txt", mark)
+    *said, time = Path(mark).read_text().splitlines()
+    assert said == [
+        f"train {ROW} seed0",
+        f"{FOLDER}/weights.safetensors changed since it was made",
+        f"{FOLDER}/log.csv changed since it was made",
+    ]
+    assert time.isdecimal() and Path(mark).read_text().endswith(f"{time}\n")
     assert told.needs(job_of(preset, "train", row="resnet18", seed="0")) == ["data/digits/manifest.csv"]
 
 
@@ -111,3 +120,24 @@ def test_what_cannot_be_made_here_is_not_waited_for_unless_it_is_there(tmp_path,
     assert [
         file for file in Schedule(Survey(preset)).needs(job_of(preset, "table", table="claims")) if "detection" in file
     ]
+
+
+def test_what_no_step_makes_and_is_not_there_is_waited_for(tmp_path, monkeypatch):
+    """Snakemake says that it is missing."""
+    monkeypatch.chdir(tmp_path)
+    preset = make_preset(["resnet18"], checkpoints={"resnet18": "theirs.pth"})
+    assert Schedule(Survey(preset)).made_from(job_of(preset, "import_checkpoint", row="resnet18")) == ["theirs.pth"]
+
+
+def test_a_table_waits_for_what_can_be_made_or_is_there(tmp_path, monkeypatch):
+    """A report does not wait for a detection table whose detectors are neither here nor can be made here."""
+    monkeypatch.chdir(tmp_path)
+    preset = make_study()
+    monkeypatch.setattr(schedule, "find_spec", lambda package: None)
+    report = job_of(preset, "report")
+    place = "results/digits/tables/detection.json"
+    assert place in Schedule(Survey(preset)).made_from(report)
+    shutil.rmtree("results/digits/detection")
+    assert place in Schedule(Survey(preset)).made_from(report)  # their profile is here
+    Path("results/digits/profile/detection.json").unlink()
+    assert place not in Schedule(Survey(preset)).made_from(report)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from paradise.study.results import Study
 from paradise.study.rows import Row
 from paradise.study.schedule import mark_stale
 from paradise.study.stale import Survey
+from paradise.study.steps import Job
 from paradise.study.tables import write_tables
 
 ROW = "pd_b_resnet18"
@@ -287,3 +289,148 @@ def test_a_run_that_was_written_anew_is_as_good_as_the_first(preset):
         write_job(job_of(preset, step, **of))
     write_job(job_of(preset, "evaluate", row=ROW, run="seed0"))
     assert reasons(preset) == []
+
+
+def why(job: Job) -> list[tuple[str, str]]:
+    """Why what a job left is stale: kind and words."""
+    return [(reason.kind, reason.text) for reason in Survey(job.preset).why_stale(job)]
+
+
+@pytest.mark.parametrize(
+    ("step", "of", "sections", "said"),
+    [
+        ("train", {"row": ROW, "seed": "0"}, {"training": {"compile": True, "epochs": 4}}, "epochs, compile changed"),
+        ("train", {"row": ROW, "seed": "0"}, {"data": {"decoder": "cpu"}}, "data.decoder changed"),
+        (
+            "train",
+            {"row": ROW, "seed": "0"},
+            {"data": {"augment": {"area": [1, 1], "aspect": [1, 1], "shift": 3, "flip": False}}},
+            "data.augment.shift changed",
+        ),
+        ("latency", {}, {"latency": {"rounds": 7, "threads": 2}}, "rounds, threads changed"),
+    ],
+)
+def test_settings_are_named_by_their_place_without_the_section_of_the_recipe(preset, step, of, sections, said):
+    assert why(job_of(make_preset(ROWS, [0, 1], **sections), step, **of)) == [("settings", said)]
+
+
+def test_a_setting_that_is_gone_is_named_too(preset):
+    job = job_of(preset, "train", row=ROW, seed="0")
+    recipe = job.settings["recipe"] | {"compile": True}
+    change_record(job, settings=job.settings | {"recipe": recipe})
+    assert why(job) == [("settings", "compile changed")]
+
+
+def test_settings_of_a_detector_are_named_likewise(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    detection = make_study().values()["detection"]
+    row = "retinanet-resnet50"
+    other = make_preset(detection=detection | {"recipe": detection["recipe"] | {"weight_decay": 0.1}})
+    assert why(job_of(other, "train_detector", detector=row, seed="0")) == [("settings", "weight_decay changed")]
+    assert why(job_of(other, "profile_detectors"))[0][1].startswith("detectors.retinanet-resnet50.recipe.weight_decay,")
+
+
+def test_what_was_never_made_is_said_by_its_record(preset):
+    job = job_of(preset, "train", row=ROW, seed="0")
+    job.record.unlink()
+    assert why(job) == [("missing", f"{job.record} is not here")]
+    assert why(job_of(preset, "evaluate", row=ROW, run="seed0")) == why(job)
+
+
+def test_damage_is_said_in_the_records_words(preset):
+    job = job_of(preset, "train", row=ROW, seed="0")
+    edit(job.record, seconds=1.0)
+    assert why(job) == [("damaged", f"{job.record} is damaged (edited by hand)")]
+    assert Survey(preset).record(job) is None and not Survey(preset).missing(job)
+
+
+def test_an_input_more_than_today_is_said(preset):
+    job = job_of(preset, "evaluate", row=ROW, run="seed0")
+    inputs = json.loads(job.record.read_text())["inputs"]
+    change_record(job, inputs=inputs | {"labels.csv": "0" * 64})
+    assert why(job) == [("inputs", "it was made of labels.csv as well")]
+
+
+def test_an_input_less_than_today_is_said(preset):
+    job = job_of(preset, "evaluate", row=ROW, run="seed0")
+    inputs = json.loads(job.record.read_text())["inputs"]
+    change_record(job, inputs={name: of for name, of in inputs.items() if name != "manifest.csv"})
+    assert why(job) == [("inputs", "it was made of another manifest.csv")]
+
+
+def test_a_record_of_another_step_is_said(preset):
+    """Of a lottery's start: its records have the same keys as those of any training."""
+    job = job_of(preset, "train_start", start="random", seed="0")
+    shutil.copytree(FOLDER, job.record.parent)
+    assert why(job) == [("other", f"{job.record} is a record of the step train")]
+
+
+def test_images_that_another_preset_prepared_are_the_same_images(preset):
+    mine = make_study(ROWS, seeds=[0, 1], name="mine")
+    change_record(job_of(mine, "prepare"), preset="digits")
+    assert reasons(mine) == []
+    assert why(job_of(mine, "prepare")) == []
+
+
+def test_a_manifest_that_cannot_be_read_is_a_reason(preset):
+    job = job_of(preset, "prepare")
+    manifest = Path("data/digits/manifest.csv")
+    manifest.write_text("split,path\n")
+    change_record(job, outputs={"manifest.csv": sha256(manifest)})
+    ((kind, text),) = why(job)
+    assert kind == "outputs" and text.startswith(f"{manifest} ")
+
+
+@pytest.mark.parametrize("gone", ["then", "now"])
+def test_a_package_that_is_not_known_of_one_of_both_times_marks_nothing(preset, gone):
+    """`now`: it is not installed where results are looked at."""
+    job = job_of(preset, "train", row=ROW, seed="0")
+    versions = json.loads(job.record.read_text())["versions"]
+    if gone == "then":
+        change_record(job, versions={name: of for name, of in versions.items() if name != "torch"})
+    else:
+        change_record(job, versions=versions | {"none-of-pypi": "1.0"})
+        job = Job(replace(job.step, packages=("none-of-pypi",)), preset, job.wildcards)
+    assert why(job) == []
+
+
+def test_a_checkpoint_that_is_its_own_runs_weights_is_judged_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    weights = "results/digits/resnet18/imported/weights.safetensors"
+    preset = make_preset(["resnet18"], checkpoints={"resnet18": weights})
+    job = job_of(preset, "import_checkpoint", row="resnet18")
+    write_job(job_of(preset, "prepare"))
+    write_job(job)
+    assert why(job) == []
+
+
+def test_a_view_tells_what_there_is_and_what_is_said_of_it(preset):
+    """Its inputs' hashes: of the files that are there, other ones where a reason is to be shown beside them."""
+    job, gone = job_of(preset, "table", table="ablation"), "resnet18/seed1/evaluation.json"
+    job.inputs[gone].unlink()
+    hashes = Survey(preset).input_hashes(job)
+    assert list(hashes) == [name for name in job.inputs if name != gone]
+    assert {name: sha256(job.inputs[name]) for name in hashes} == hashes
+    other_code(job_of(preset, "train", row=ROW, seed="0"), "paradise.block")
+    marked = Survey(preset).input_hashes(job)
+    places = {f"{ROW}/seed0/run.json", f"{ROW}/seed0/evaluation.json"}
+    assert {name for name in marked if marked[name] != hashes[name]} == places
+    other_code(job_of(preset, "train", row=ROW, seed="0"), "paradise.resnet")
+    assert Survey(preset).input_hashes(job)[f"{ROW}/seed0/evaluation.json"] != marked[f"{ROW}/seed0/evaluation.json"]
+
+
+def test_a_job_of_the_study_is_found_and_another_is_made(preset):
+    survey = Survey(preset)
+    found = survey.job("train", row=ROW, seed="0")
+    assert found is survey.jobs[FOLDER / "run.json"]
+    assert str(survey.job("train", row="resnet50", seed="0")) == "train resnet50 seed0"
+
+
+def test_an_input_that_is_not_here_is_what_its_maker_recorded(preset):
+    weights = FOLDER / "weights.safetensors"
+    weights.unlink()
+    job = job_of(preset, "fuse", row=ROW, run="seed0")
+    inputs = json.loads(job.record.read_text())["inputs"]
+    assert why(job) == []
+    change_record(job, inputs=inputs | {weights.name: "0" * 64})
+    assert why(job) == [("inputs", "it was made of another weights.safetensors")]

@@ -73,10 +73,9 @@ def mark_stale(survey: Survey) -> dict[Path, list[str]]:
     """
     marks = {}
     for job in survey.to_do_again():
-        record = survey.record(job)
         path = MARKS / f"{hashlib.sha256(str(job.record).encode()).hexdigest()[:16]}.txt"
         reasons = "\n".join(map(str, survey.refused(job)))
-        write_text(path, f"{job}\n{reasons}\n{time.time_ns()} {record.seal if record else ''}\n")
+        write_text(path, f"{job}\n{reasons}\n{time.time_ns()}\n")
         marks[job.record] = [str(path)]
     return marks
 
