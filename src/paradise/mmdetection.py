@@ -7,14 +7,22 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mmdet.models import ResNet
-from mmdet.registry import MODELS
 from torch import nn
 
 from paradise.conversion import Where, convert
+from paradise.errors import UserError
 from paradise.fusion import fuse_
+from paradise.mmcv_operators import LACKING
 from paradise.names import BRANCHES
 from paradise.weights import fit, read_weights
+
+try:
+    from mmdet.models import ResNet
+    from mmdet.registry import MODELS
+except ModuleNotFoundError as error:
+    if error.name != "mmcv._ext":
+        raise
+    raise UserError(LACKING) from None
 
 
 @MODELS.register_module()
