@@ -140,7 +140,7 @@ def write_job(
             path.write_text(f"{path}\n")
     for path in {*job.outputs[:-1], *job.vouched.values()}:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(_text(job, path, right))
+        path.write_text(_text(job, path, right, evidence or {}))
     record = {
         "step": job.step.name,
         "preset": job.preset.name,
@@ -189,13 +189,17 @@ def some_evidence(classes: Sequence[str] = ("zero", "one")) -> dict[str, dict[st
     arrays = {row: np.ones((2, 4, 4), np.float16) for row in ("resnet18", "pd_a_resnet18")}
     arrays["images"] = np.zeros((2, 32, 32, 3), np.uint8)
     starts = ("random", "rest", "maximum", "magnitude", "fused")
+
+    def curve(start: int, seed: int) -> list[float]:
+        return [100 * (hits + start + seed) / IMAGES for hits in (180, 200, 216)]
+
     run = {"accuracy": [40.0, 50.0], "fused_accuracy": 50.0}
     perceptron = {"runs": {"0": run}, "params_training": 4000, "params_fused": 1000}
     looks = {"stage": "layer2", "predicted": [0, 1], "share_above_half": 0.2, "likeness_to_plain": 0.9}
     without = dict(zip(branches, (10.0, 80.0, 70.0, 60.0)))
     return {
         "lottery": {
-            "curves": {start: {"0": [50.0, 60.0 + i], "1": [51.0, 61.0]} for i, start in enumerate(starts)},
+            "curves": {start: {str(seed): curve(i, seed) for seed in range(3)} for i, start in enumerate(starts)},
             "images": IMAGES,
         },
         "perceptrons": {
@@ -220,35 +224,44 @@ def some_evidence(classes: Sequence[str] = ("zero", "one")) -> dict[str, dict[st
     }
 
 
-def _text(job: Job, path: Path, right: Right) -> str:
+def _text(job: Job, path: Path, right: Right, evidence: Mapping[str, dict[str, Any]]) -> str:
     """What is in a file that comes with a job's record."""
     schema = job.step.schema
     if schema is Prepared:
-        return _write_images(path)
+        return _write_images(path, _images(job, right))
     if path.name == "log.csv":
         if schema is TrainedDetector:
-            return "iteration,learning_rate,loss\n" + "".join(f"{i},0.001,{3 / i}\n" for i in range(1, 61))
+            iterations = _measured(job, right, {})["iterations"]
+            return "iteration,learning_rate,loss\n" + "".join(f"{i},0.001,{3 / i}\n" for i in range(1, iterations + 1))
         header = "epoch,learning_rate,train_loss,train_top1,val_top1,val_top5\n"
-        return header + "".join(f"{i},0.01,{1 / i},{100 - 50 / i},{99 - 60 / i},100.0\n" for i in (1, 2, 3))
+        top1 = enumerate(_learning_curve(job, evidence, _images(job, right)), start=1)
+        return header + "".join(f"{i},0.01,{1 / i},{100 - 50 / i},{value},100.0\n" for i, value in top1)
     if path.name == "metrics.json":
         measured = _measured(job, right, {})
-        keys = ("top1", "top5") if schema is Evaluated else ("ap", "ap50")
+        keys = ("top1", "top5") if schema is Evaluated else measured["fused"]
         return json.dumps({form: {key: measured[form][key] for key in keys} for form in ("fused", "trained")}) + "\n"
     if path.name == "predictions.csv":
         return _predictions(right(run_from(job.wildcards)))
     return f"{path.name} of {job}\n"
 
 
-def _write_images(manifest: Path) -> str:
-    """Writes what stands for images, beside their manifest; returns its text."""
+def _images(job: Job, right: Right) -> int:
+    """How many images were held out."""
+    return len(right(job.preset.runs[0]))
+
+
+def _write_images(manifest: Path, held_out: int) -> str:
+    """Writes what stands for images, beside their manifest; returns its text. Of very many the last are not here."""
     lines = ["split,path,label,sha256"]
-    for split, count in (("train", 4), ("val", IMAGES)):
+    for split, count in (("train", CLASSES), ("val", held_out)):
         for number in range(count):
-            label = number % CLASSES
+            label, content = number % CLASSES, f"{split} {number}"
             image = manifest.parent / split / str(label) / f"{number:04d}.png"
-            image.parent.mkdir(parents=True, exist_ok=True)
-            image.write_text(f"{split} {number}")
-            lines.append(f"{split},{image.relative_to(manifest.parent)},{label},{sha256(image)}")
+            if number < IMAGES:
+                image.parent.mkdir(parents=True, exist_ok=True)
+                image.write_text(content)
+            hashed = hashlib.sha256(content.encode()).hexdigest()
+            lines.append(f"{split},{image.relative_to(manifest.parent)},{label},{hashed}")
     return "\n".join(lines) + "\n"
 
 
@@ -274,13 +287,17 @@ def _measured(job: Job, right: Right, evidence: Mapping[str, dict[str, Any]]) ->
     preset, schema = job.preset, job.step.schema
     data = {"data_folder": preset.data.folder, "data_source": preset.data.source}
     if schema is Prepared:
-        return {"classes": CLASSES, "train": 4, "val": IMAGES}
+        return {"classes": CLASSES, "train": CLASSES, "val": _images(job, right)}
     if schema is PreparedDetection:
         return {"splits": {split: {"images": 4, "objects": 9} for split in ("train", "val")}}
     if schema is Trained:
-        return data | _trained(preset) | ({"start": job.wildcards["start"]} if "start" in job.wildcards else {})
+        images = _images(job, right)
+        return (
+            data | _trained(job, _learning_curve(job, evidence, images), images) | {"start": job.wildcards.get("start")}
+        )
     if schema is Imported:
-        source = {"source": "authors' checkpoint", "checkpoint": {"file": "theirs.pth.tar"}}
+        ((file, path),) = job.inputs.items()
+        source = {"source": "authors' checkpoint", "checkpoint": {"file": file, "sha256": sha256(path)}}
         return data | source | {"num_classes": CLASSES, "batch_size": 32, "precision": "float32"}
     if schema is Fused:
         return {}
@@ -292,7 +309,9 @@ def _measured(job: Job, right: Right, evidence: Mapping[str, dict[str, Any]]) ->
     if schema is TrainedDetector:
         run = run_from(job.wildcards)
         assert not isinstance(run.row, Row)
-        trained = {"iterations": 60, "processes": 1, "precision": "float32", "accepted_changes": [], "seconds": 60.0}
+        recipe = preset.detection_of(run.row).recipe
+        iterations = {"iterations": recipe.iterations if recipe else 60}
+        trained = iterations | {"processes": 1, "precision": "float32", "accepted_changes": [], "seconds": 60.0}
         return data | trained | {"backbone": {"row": run.row.backbone.id, "seed": run.seed}}
     if schema is EvaluatedDetector:
         precision = {"ap": 4.0, "ap50": 9.0, "ap75": 3.0, "ap_s": None, "ap_m": 5.0, "ap_l": 12.0}
@@ -303,30 +322,42 @@ def _measured(job: Job, right: Right, evidence: Mapping[str, dict[str, Any]]) ->
     return _profile(preset, schema)
 
 
-def _trained(preset: Preset) -> dict[str, Any]:
+def _learning_curve(job: Job, evidence: Mapping[str, dict[str, Any]], images: int) -> list[float]:
+    """The accuracy after each epoch: it rises; of a start of the lottery's, as the evidence says."""
+    if "start" in job.wildcards:
+        curve: list[float] = evidence["lottery"]["curves"][job.wildcards["start"]][job.wildcards["seed"]]
+        return curve
+    epochs = job.settings["recipe"]["epochs"]
+    return [100 * round(images * (1 - 0.6 / epoch)) / images for epoch in range(1, epochs + 1)]
+
+
+def _trained(job: Job, curve: list[float], images: int) -> dict[str, Any]:
+    size = job.settings["recipe"]["batch_size"]
     return {
         "num_classes": CLASSES,
-        "images": {"train": 4, "val": IMAGES},
+        "images": {"train": CLASSES, "val": images},
         "precision": "float32",
-        "batch": {"size": 32, "processes": 1, "passes": 1, "images": 32},
+        "batch": {"size": size, "processes": 1, "passes": 1, "images": size},
         "sessions": 1,
         "accepted_changes": [],
-        "best": {"epoch": 2, "val_top1": 99.0, "val_top5": 100.0},
+        "best": {"epoch": curve.index(max(curve)) + 1, "val_top1": max(curve), "val_top5": 100.0},
         "seconds": 60.0,
         "seconds_waiting_for_data": 1.0,
         "seconds_saving": 0.5,
-        "weights_stay": bool(preset.weights_stay),
+        "weights_stay": bool(job.preset.weights_stay),
     }
 
 
 def _profile(preset: Preset, schema: type) -> dict[str, Any]:
-    """What was counted or timed: of every row the same."""
+    """What was counted, of every row the same, and timed, of the plain ones less."""
     counts = {"params": 11_689_512, "flops": 1_822_176_768, "macs": 1_814_073_344}
     if schema is Complexity:
         return {"rows": {row.id: counts | {"deploy_params": 11_684_712} for row in preset.models}}
     if schema is Latencies:
         timing = {"median_ms": 20.04, "quartiles_ms": [19.0, 21.0], "ratio": 1.25}
-        return {"rounds": preset.latency.rounds, "rows": {row.id: timing for row in preset.models}}
+        plain = {"median_ms": 20.04 / 1.25, "quartiles_ms": [15.0, 17.0], "ratio": 1.0}
+        rows = {row.id: plain if row == row.plain else timing for row in preset.models}
+        return {"rounds": preset.latency.rounds, "rows": rows}
     assert schema is DetectorProfiles and preset.detection is not None, f"what does a {schema.__name__} say?"
     form = counts | {"median_ms": 100.0}
     rows = {row.id: {"trained": form, "fused": form} for row in preset.detectors}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from paradise.errors import UserError
 from paradise.study.preset import Preset
-from paradise.study.schedule import Schedule
+from paradise.study.schedule import Schedule, check_paths
 from paradise.study.stale import Survey
 from paradise.study.steps import all_steps
 from paradise.study.terminal.summary import describe_stale
@@ -25,6 +25,7 @@ try:
     if len(workflow.configfiles) > 1:
         raise UserError("one preset is one study: give one --configfile")
     PRESET = Preset.load(Path(os.path.relpath(workflow.configfiles[0])))
+    check_paths(PRESET)
     if workflow.config_settings.config:
         raise UserError(f"--config would change the study under its name: copy {PRESET.path} and edit the copy")
     SURVEY = Survey(PRESET)
@@ -43,8 +44,8 @@ if "detection" in WANTED and find_spec("mmdet") is None:
 
 
 wildcard_constraints:
-    row="[a-z0-9_-]+",
-    detector="[a-z0-9_-]+",
+    row="[a-z][a-z0-9_-]*",
+    detector="[a-z][a-z0-9_-]*",
     run="seed[0-9]+|imported",
     seed="[0-9]+",
     start="[a-z0-9_]+",

@@ -45,8 +45,8 @@ rule train_detector:
     message:
         "Training {wildcards.detector}, seed {wildcards.seed}"
     shell:
-        "exec paradise detection train {wildcards.detector} --seed {wildcards.seed} --preset {params.preset:q}"
-        " --threads {threads} --gpus {resources.gpu} >> {log:q} 2>&1"
+        "exec paradise detection train {wildcards.detector:q} --seed {wildcards.seed:q} --preset {params.preset:q}"
+        " --threads {threads:q} --gpus {resources.gpu:q} >> {log:q} 2>&1"
 
 
 rule evaluate_detector:
@@ -64,11 +64,11 @@ rule evaluate_detector:
         runtime=60,
         gpu=0,
     params:
-        folder=f"{RESULTS}/detection/{{detector}}/seed{{seed}}",
+        folder=lambda wildcards: f"{RESULTS}/detection/{wildcards.detector}/seed{wildcards.seed}",
     message:
         "Evaluating {wildcards.detector}, seed {wildcards.seed}, trained and fused"
     shell:
-        "paradise detection evaluate {params.folder:q} --threads {threads} --gpus {resources.gpu} > {log:q} 2>&1"
+        "paradise detection evaluate {params.folder:q} --threads {threads:q} --gpus {resources.gpu:q} > {log:q} 2>&1"
 
 
 rule profile_detectors:

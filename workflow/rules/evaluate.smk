@@ -13,8 +13,8 @@ rule evaluate:
         runtime=60,
         gpu=0,
     params:
-        folder=f"{RESULTS}/{{row}}/{{run}}",
+        folder=lambda wildcards: f"{RESULTS}/{wildcards.row}/{wildcards.run}",
     message:
         "Evaluating {wildcards.row}, {wildcards.run}, trained and fused"
     shell:
-        "paradise evaluate {params.folder:q} --threads {threads} --gpus {resources.gpu} > {log:q} 2>&1"
+        "paradise evaluate {params.folder:q} --threads {threads:q} --gpus {resources.gpu:q} > {log:q} 2>&1"

@@ -21,8 +21,8 @@ rule train_start:
     message:
         "Training a plain ResNet18 from {wildcards.start}, seed {wildcards.seed}"
     shell:
-        "exec paradise evidence train {wildcards.start} --seed {wildcards.seed} --preset {params.preset:q}"
-        " --threads {threads} --gpus {resources.gpu} >> {log:q} 2>&1"
+        "exec paradise evidence train {wildcards.start:q} --seed {wildcards.seed:q} --preset {params.preset:q}"
+        " --threads {threads:q} --gpus {resources.gpu:q} >> {log:q} 2>&1"
 
 
 rule make_evidence:
@@ -44,5 +44,5 @@ rule make_evidence:
     message:
         "Making the evidence: {wildcards.piece}"
     shell:
-        "paradise evidence make {wildcards.piece} --preset {params.preset:q} --threads {threads}"
-        " --gpus {resources.gpu} > {log:q} 2>&1"
+        "paradise evidence make {wildcards.piece:q} --preset {params.preset:q} --threads {threads:q}"
+        " --gpus {resources.gpu:q} > {log:q} 2>&1"

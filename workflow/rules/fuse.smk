@@ -12,7 +12,7 @@ rule fuse:
         mem_mb=2000,
         runtime=10,
     params:
-        folder=f"{RESULTS}/{{row}}/{{run}}",
+        folder=lambda wildcards: f"{RESULTS}/{wildcards.row}/{wildcards.run}",
     message:
         "Fusing {wildcards.row}, {wildcards.run}"
     shell:

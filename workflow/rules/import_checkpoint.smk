@@ -17,4 +17,4 @@ rule import_checkpoint:
     message:
         "Importing the checkpoint of {wildcards.row}"
     shell:
-        "paradise import-checkpoint {params.file:q} --model {wildcards.row} --preset {params.preset:q} > {log:q} 2>&1"
+        "paradise import-checkpoint --model {wildcards.row:q} --preset {params.preset:q} -- {params.file:q} > {log:q} 2>&1"

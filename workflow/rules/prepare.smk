@@ -16,4 +16,4 @@ rule prepare:
     message:
         "Preparing the images in {PRESET.data.folder}"
     shell:
-        "paradise prepare --preset {params.preset:q} --threads {threads} > {log:q} 2>&1"
+        "paradise prepare --preset {params.preset:q} --threads {threads:q} > {log:q} 2>&1"

@@ -16,4 +16,4 @@ rule table:
     message:
         "Writing the table {wildcards.table}"
     shell:
-        "paradise tables {wildcards.table} --preset {params.preset:q} > {log:q} 2>&1"
+        "paradise tables {wildcards.table:q} --preset {params.preset:q} > {log:q} 2>&1"

@@ -26,5 +26,5 @@ rule train:
         "Training {wildcards.row}, seed {wildcards.seed}"
     # A signal is for `paradise`, which saves its state and says so. A run that goes on from there goes on in its log.
     shell:
-        "exec paradise train {wildcards.row} --seed {wildcards.seed} --preset {params.preset:q} --threads {threads}"
-        " --gpus {resources.gpu} >> {log:q} 2>&1"
+        "exec paradise train {wildcards.row:q} --seed {wildcards.seed:q} --preset {params.preset:q} --threads {threads:q}"
+        " --gpus {resources.gpu:q} >> {log:q} 2>&1"

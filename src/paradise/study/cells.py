@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import statistics
 from collections.abc import Iterable, Sequence
 
@@ -10,7 +11,7 @@ from paradise.study.records import Trained
 from paradise.study.results import EvaluatedRun
 from paradise.study.rows import Run
 from paradise.study.stale import Reason
-from paradise.study.table import NOT_RUN, CsvLine, Quantity
+from paradise.study.table import NOT_RUN, CsvLine, Quantity, code
 
 RECORDS = ("evaluation.json", "run.json")  # of a run, from which its numbers are
 
@@ -70,4 +71,4 @@ def weights(run: AnyRun) -> str:
     """How to get the weights of a run."""
     if isinstance(run.record, Trained) and run.record.weights_stay:
         return "weights not shared"
-    return f"`dvc pull {run.folder}/weights.safetensors`"
+    return code(shlex.join(["dvc", "pull", f"{run.folder}/weights.safetensors"]))

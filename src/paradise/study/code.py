@@ -28,6 +28,7 @@ NO_NUMBERS = {
     "paradise.study.registry": "finds modules by name; those that it finds are named by the step",
     "paradise.study.steps": "says which files a step has; it computes nothing",
     "paradise.study.code": "hashes code",
+    "paradise.study.agreement": "judges results that are there",
     "paradise.study.stale": "judges results that are there",
     "paradise.study.hashes": "hashes files",
     "paradise.study.records": "what records are called and how they are written",

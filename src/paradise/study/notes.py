@@ -9,7 +9,7 @@ from paradise.study.registry import DATASETS
 from paradise.study.results import EvaluatedDetectorRun, EvaluatedRun, Study
 from paradise.study.rows import Row, Run
 from paradise.study.stale import Reason
-from paradise.study.table import MARK, each
+from paradise.study.table import MARK, each, escape
 
 IMAGENET_VALIDATION = 50_000  # images
 AnyRun = EvaluatedRun | EvaluatedDetectorRun
@@ -104,12 +104,15 @@ def reasons_text(reasons: Iterable[Reason]) -> str:
 
 
 def _grouped(items: Iterable[tuple[str, str, str]]) -> str:
-    """What is said of things (thing, one of its runs, what is said), those together of which the same is said."""
+    """What is said of things (thing, one of its runs, what is said), those together of which the same is said.
+
+    As Markdown.
+    """
     said: dict[str, dict[str, list[str]]] = {}
     for thing, run, text in items:
         said.setdefault(text, {}).setdefault(thing, []).append(run)
     groups = []
     for text, of in said.items():
         things = ", ".join(f"`{thing}` {', '.join(runs)}".rstrip() for thing, runs in of.items())
-        groups.append(f"{things} ({text})")
+        groups.append(f"{things} ({escape(text)})")
     return "; ".join(groups)

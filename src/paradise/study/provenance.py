@@ -53,31 +53,41 @@ def begin_record(
         "commit": commit(),
         "versions": {"python": platform.python_version()} | versions,
         "machine": {
-            "system": platform.platform(),
-            "processor": processor(),
-            "cores": os.cpu_count(),
+            "system": _line(platform.platform()),
+            "processor": _line(processor()),
+            "cores": os.cpu_count() or 1,
             "threads": torch.get_num_threads(),
-            "instructions": torch.backends.cpu.get_cpu_capability(),
+            "instructions": _line(torch.backends.cpu.get_cpu_capability()),
             "device": str(device),
-            "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+            "gpu": _line(torch.cuda.get_device_name(device)) if device.type == "cuda" else None,
         },
     }
 
 
 def commit() -> str | None:
-    """The commit of this package's checkout, "+changes" where files differ from it; None outside a checkout.
+    """The commit of the checkout that holds this package's files, "+changes" where files differ from it.
 
     Results are no such files: a study that is at work has changed some of them.
+
+    Returns:
+        None where git knows of none: in no checkout, in one of another project, which does not track this file, or in
+        one that git does not trust since it is another user's.
     """
+    environment = dict(os.environ)
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        command = ["git", "--no-optional-locks", "-C", str(Path(__file__).parent), *arguments]
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, env=environment)
+        return done.stdout.strip()
 
     changed = "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)results"
     try:
-        return git("rev-parse", "HEAD") + ("+changes" if git(*changed) else "")
-    except (OSError, subprocess.CalledProcessError):
+        # What a hook or a shell says of another repository, such as GIT_DIR, is not of this one.
+        for name in git("rev-parse", "--local-env-vars").split():
+            environment.pop(name, None)
+        git("ls-files", "--error-unmatch", "--", Path(__file__).name)
+        return git("rev-parse", "--verify", "HEAD^{commit}") + ("+changes" if git(*changed) else "")
+    except (OSError, UnicodeDecodeError, subprocess.CalledProcessError):
         return None
 
 
@@ -88,6 +98,12 @@ def processor() -> str:
     except OSError:
         return platform.processor() or platform.machine()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _line(text: str) -> str:
+    """As records have it: one line that can be printed, of 200 characters at most."""
+    words = "".join(character if character.isprintable() else " " for character in text).split()
+    return " ".join(words)[:200].strip() or "unknown"
 
 
 def _version(package: str) -> str | None:

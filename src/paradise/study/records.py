@@ -6,19 +6,55 @@ code by module, versions and machine. Its seal, a hash over all of it, tells whe
 
 import hashlib
 import json
+import math
+import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from paradise.errors import UserError
 from paradise.files import replacing
 
+COMMIT = re.compile(r"(?P<hash>[0-9a-f]{40}|[0-9a-f]{64})(?P<changes>\+changes)?")
+SHOWN = 200  # characters of what is wrong with a record
+ROUNDING = 1e-9  # of a share, or relative: what computing a number again may change in it
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("it has characters that cannot be printed")
+    return text
+
+
+def _is_time(text: str) -> str:
+    if text != datetime.fromisoformat(text).astimezone(UTC).isoformat(timespec="seconds"):
+        raise ValueError("it is no time as records have it, such as 2026-01-02T03:04:05+00:00")
+    return text
+
+
+def _is_commit(text: str) -> str:
+    if COMMIT.fullmatch(text) is None:
+        raise ValueError("it is no commit")
+    return text
+
+
+Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]  # one line
+Place = Annotated[str, Field(min_length=1, max_length=4096)]  # of a file or a folder
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Fingerprint = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
+Time = Annotated[str, AfterValidator(_is_time)]
+Commit = Annotated[str, AfterValidator(_is_commit)]
 Percent = Annotated[float, Field(ge=0, le=100)]
-Count = Annotated[int, Field(ge=0)]
-Seconds = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=2**53)]  # a float has it exactly
+Classes = Annotated[int, Field(ge=2, le=2**53)]
+Size = Annotated[int, Field(ge=1, le=2**53)]
+Seconds = Annotated[float, Field(ge=0, le=1e10)]
+Milliseconds = Annotated[float, Field(ge=1e-6, le=1e9)]
+Measure = Annotated[float, Field(ge=0, le=1e30)]
+Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 
 
 class Damaged(UserError):
@@ -45,24 +81,24 @@ class Record(Part):
         seal: A hash over all of this.
     """
 
-    step: str
-    preset: str
-    of: dict[str, str]
+    step: Text
+    preset: Text
+    of: dict[Text, Text]
     settings: dict[str, Any]
-    inputs: dict[str, Hash]
-    outputs: dict[str, Hash]
-    code: dict[str, str]
+    inputs: dict[Place, Hash]
+    outputs: dict[Place, Hash]
+    code: dict[Text, Fingerprint]
     seal: Hash
 
 
 class Machine(Part):
-    system: str
-    processor: str
-    cores: Count
-    threads: Count
-    instructions: str
-    device: str
-    gpu: str | None
+    system: Text
+    processor: Text
+    cores: Size
+    threads: Size
+    instructions: Text
+    device: Text
+    gpu: Text | None
 
     def __str__(self) -> str:
         """What it computed on: "AMD EPYC (AVX2)"."""
@@ -72,29 +108,30 @@ class Machine(Part):
 class Measurement(Record):
     """A record of what depends on a machine."""
 
-    time: str
-    commit: str | None
-    versions: dict[str, str]
+    time: Time
+    commit: Commit | None
+    versions: dict[Text, Text]
     machine: Machine
 
     @property
     def short_commit(self) -> str:
         """As it is printed: ten digits, "+changes" behind them where files differed from it."""
-        return f"{self.commit[:10]}{self.commit[40:]}" if self.commit else "unknown"
+        found = COMMIT.fullmatch(self.commit or "")
+        return f"{found['hash'][:10]}{found['changes'] or ''}" if found else "unknown"
 
 
 class Prepared(Measurement):
     """`prepared.json`: the numbers of images."""
 
-    classes: Annotated[int, Field(ge=2)]
-    train: Count
-    val: Count
+    classes: Classes
+    train: Size
+    val: Size
 
 
 class PreparedDetection(Measurement):
     """`detection.json` in the data's folder: images and objects of each split."""
 
-    splits: dict[str, dict[str, Count]]
+    splits: dict[Literal["train", "val"], dict[Text, Count]]
 
 
 class OfRun(Measurement):
@@ -106,8 +143,13 @@ class OfRun(Measurement):
         return self.of.get("row") or self.of["detector"]
 
 
+class Images(Part):
+    train: Size
+    val: Size
+
+
 class Best(Part):
-    epoch: Count
+    epoch: Size
     val_top1: Percent
     val_top5: Percent
 
@@ -115,41 +157,73 @@ class Best(Part):
 class Batch(Part):
     """How a step's images were shared: `processes` made `passes` passes of `images` images each."""
 
-    size: Count
-    processes: Count
-    passes: Count
-    images: Count
+    size: Size
+    processes: Size
+    passes: Size
+    images: Size
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        product = self.processes * self.passes * self.images
+        _require(product == self.size, f"{product} images are no batch of {self.size}")
+        return self
 
 
 class Trained(OfRun):
     """`run.json` of a row that was trained here."""
 
-    num_classes: Annotated[int, Field(ge=2)]
-    images: dict[str, Count]
-    data_folder: str
-    data_source: str | None
-    precision: str
+    num_classes: Classes
+    images: Images
+    data_folder: Place
+    data_source: Place | None
+    precision: Precision
     batch: Batch
-    sessions: Count
+    sessions: Size
     accepted_changes: list[str]
     best: Best
     seconds: Seconds
     seconds_waiting_for_data: Seconds
     seconds_saving: Seconds
     weights_stay: bool
-    start: str | None = None  # of the lottery's trainings
+    start: Text | None = None  # of the lottery's trainings
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        start = self.of.get("start")
+        _require(self.start == start, f"it starts from {self.start} and is of {start}")
+        for name in ("val_top1", "val_top5"):
+            share = getattr(self.best, name)
+            _require(is_share(share, self.images.val), f"{share} % is no share of {self.images.val} images")
+        _require(self.best.val_top1 <= self.best.val_top5, "more top-1 hits than top-5 hits")
+        return self
+
+
+class Checkpoint(Part):
+    """What a checkpoint of others says of itself."""
+
+    file: Place
+    sha256: Hash
+    arch: str | None = None
+    epoch: float | None = None
+    best_prec1: float | None = None
 
 
 class Imported(OfRun):
     """`run.json` of a checkpoint of others."""
 
-    num_classes: Annotated[int, Field(ge=2)]
-    data_folder: str
-    data_source: str | None
-    batch_size: Annotated[int, Field(ge=1)]
-    precision: str
-    source: str
-    checkpoint: dict[str, Any]
+    num_classes: Classes
+    data_folder: Place
+    data_source: Place | None
+    batch_size: Size
+    precision: Precision
+    source: Literal["authors' checkpoint", "torchvision-format weights"]
+    checkpoint: Checkpoint
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        made_from = {self.checkpoint.file: self.checkpoint.sha256}
+        _require(self.inputs == made_from, f"it was not made from {self.checkpoint.file}")
+        return self
 
 
 class Fused(OfRun):
@@ -166,15 +240,21 @@ class Accuracy(Part):
 class Difference(Part):
     """The largest output, the largest difference between both forms' outputs, and their ratio."""
 
-    largest: float
-    difference: float
-    relative: float
+    largest: Annotated[float, Field(gt=0, le=1e30)]
+    difference: Measure
+    relative: Measure
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        ratio = self.difference / self.largest
+        _require(math.isclose(ratio, self.relative), f"{self.difference} of {self.largest} is not {self.relative}")
+        return self
 
 
 class Evaluated(OfRun):
     """`evaluation.json`: accuracy of both forms."""
 
-    images: Annotated[int, Field(ge=1)]
+    images: Size
     trained: Accuracy
     fused: Accuracy
     logits: Difference
@@ -183,33 +263,34 @@ class Evaluated(OfRun):
     def _agree(self) -> Self:
         for form in (self.trained, self.fused):
             for hits, share in ((form.top1_hits, form.top1), (form.top5_hits, form.top5)):
-                if abs(100 * hits / self.images - share) > 1e-9:
-                    raise ValueError(f"{hits} hits of {self.images} images are not {share} %")
+                same = abs(100 * hits / self.images - share) <= ROUNDING
+                _require(same, f"{hits} hits of {self.images} images are not {share} %")
+            _require(form.top1_hits <= form.top5_hits, "more top-1 hits than top-5 hits")
         return self
 
 
 class Backbone(Part):
     """The run whose weights a detector's training begins with; a checkpoint of others has no seed."""
 
-    row: str
-    seed: int | None
+    row: Text
+    seed: Count | None
 
 
 class TrainedDetector(OfRun):
     """`run.json` of a detector."""
 
-    data_folder: str
-    data_source: str | None
+    data_folder: Place
+    data_source: Place | None
     backbone: Backbone
-    iterations: Count
-    processes: Count
-    precision: str
+    iterations: Size
+    processes: Size
+    precision: Precision
     accepted_changes: list[str]
     seconds: Seconds
 
 
-class Precision(Part):
-    """Average precision in %, by pycocotools; None where there is no object of the size."""
+class AveragePrecision(Part):
+    """In %, by pycocotools; None where there is no object of the size."""
 
     ap: Percent | None
     ap50: Percent | None
@@ -218,48 +299,79 @@ class Precision(Part):
     ap_m: Percent | None
     ap_l: Percent | None
 
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        of_all = self.ap, self.ap50, self.ap75
+        _require(of_all.count(None) in (0, 3), "AP, AP50 and AP75 are of the same objects")
+        if self.ap is None or self.ap50 is None or self.ap75 is None:
+            _require((self.ap_s, self.ap_m, self.ap_l).count(None) == 3, "there are objects of a size and none at all")
+        else:
+            # A stricter overlap finds no more.
+            _require(max(self.ap, self.ap75) <= self.ap50 + ROUNDING, "AP or AP75 is above AP50")
+        return self
+
+
+class Detections(Part):
+    """How many there are of each form."""
+
+    trained: Count
+    fused: Count
+
 
 class EvaluatedDetector(OfRun):
     """`evaluation.json` of a detector: AP of both forms."""
 
-    images: Annotated[int, Field(ge=1)]
-    trained: Precision
-    fused: Precision
-    detections: dict[str, Count]
+    images: Size
+    trained: AveragePrecision
+    fused: AveragePrecision
+    detections: Detections
     heads: Difference
 
 
 class Counts(Part):
-    params: Count
-    flops: Count
-    macs: Count
-    deploy_params: Count
+    params: Size
+    flops: Size
+    macs: Size
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        _require(self.macs <= self.flops, f"{self.macs} multiply-accumulates are more than {self.flops} operations")
+        return self
+
+
+class ModelCounts(Counts):
+    deploy_params: Size
 
 
 class Complexity(Measurement):
     """`profile/complexity.json`."""
 
-    rows: dict[str, Counts]
+    rows: dict[Text, ModelCounts]
 
 
 class Timing(Part):
-    median_ms: Annotated[float, Field(gt=0)]
-    quartiles_ms: Annotated[list[float], Field(min_length=2, max_length=2)]
-    ratio: Annotated[float, Field(gt=0)]
+    median_ms: Milliseconds
+    quartiles_ms: Annotated[list[Milliseconds], Field(min_length=2, max_length=2)]
+    ratio: Annotated[float, Field(ge=1e-9, le=1e9)]
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        low, high = self.quartiles_ms
+        # The quartiles are computed in float32.
+        between = low * (1 - 1e-6) <= self.median_ms <= high * (1 + 1e-6)
+        _require(between, f"a median of {self.median_ms} ms is not between the quartiles {low} and {high}")
+        return self
 
 
 class Latencies(Measurement):
     """`profile/latency.json`."""
 
-    rounds: Annotated[int, Field(ge=1)]
-    rows: dict[str, Timing]
+    rounds: Size
+    rows: dict[Text, Timing]
 
 
-class FormProfile(Part):
-    params: Count
-    flops: Count
-    macs: Count
-    median_ms: Annotated[float, Field(gt=0)]
+class FormProfile(Counts):
+    median_ms: Milliseconds
 
 
 class DetectorProfile(Part):
@@ -270,9 +382,9 @@ class DetectorProfile(Part):
 class DetectorProfiles(Measurement):
     """`profile/detection.json`."""
 
-    image_size: Count
-    rounds: Annotated[int, Field(ge=1)]
-    rows: dict[str, DetectorProfile]
+    image_size: Size
+    rounds: Size
+    rows: dict[Text, DetectorProfile]
 
 
 class EvidenceRecord(Measurement):
@@ -313,24 +425,43 @@ def read_record(path: Path, schema: type[R]) -> R | None:
         Damaged: It is none, or was edited since it was written.
     """
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(values, dict):
             raise ValueError("it is no JSON object")
         record = schema.model_validate(values)
+        expected = seal(values)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise Damaged(f"{path} is damaged ({f'{where}: ' if where else ''}{first['msg']})") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise Damaged(f"{path} is damaged ({error})") from None
-    if record.seal != seal(values):
+        why = f"{where}: {first['msg']}" if where else first["msg"]
+        raise Damaged(f"{path} is damaged ({_one_line(why)})") from None
+    except (OSError, ValueError, OverflowError, RecursionError) as error:
+        raise Damaged(f"{path} is damaged ({_one_line(str(error))})") from None
+    if record.seal != expected:
         raise Damaged(f"{path} is damaged (edited by hand)")
     return record
 
 
 def seal(values: Mapping[str, Any]) -> str:
-    """A hash over all of a record but its seal."""
-    text = json.dumps({key: value for key, value in values.items() if key != "seal"}, sort_keys=True)
+    """A hash over all of a record but its seal. Raises ValueError for a number that is none."""
+    unsealed = {key: value for key, value in values.items() if key != "seal"}
+    text = json.dumps(unsealed, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def is_share(percent: float, whole: int) -> bool:
+    """Whether `percent` is some number of `whole`, in %."""
+    return abs(percent - 100 * round(percent * whole / 100) / whole) <= ROUNDING
+
+
+def _require(condition: bool, otherwise: str) -> None:
+    if not condition:
+        raise ValueError(otherwise)
+
+
+def _one_line(text: str) -> str:
+    """As a message says it: short, and in one line whatever a record has in it."""
+    line = "".join(character if character.isprintable() else " " for character in text)
+    return line if len(line) <= SHOWN else f"{line[:SHOWN]}…"

@@ -10,11 +10,22 @@ from collections.abc import Collection
 from importlib.util import find_spec
 from pathlib import Path
 
+from paradise.errors import UserError
 from paradise.study.files import write_text
+from paradise.study.preset import Preset
 from paradise.study.stale import Survey
 from paradise.study.steps import Job
 
 MARKS = Path(".snakemake/stale")
+BRACES, QUOTES = "{}", "'\"`\\"  # placeholders; what jobs of a cluster are told does not survive quotes
+
+
+def check_paths(preset: Preset) -> None:
+    """Raises UserError where Snakemake or DVC would take a path of a study apart, or a shell a preset's path."""
+    folders = [preset.data.folder, *([preset.detection.folder] if preset.detection else [])]
+    for path, special in ((str(preset.path), QUOTES + BRACES), *((folder, BRACES) for folder in folders)):
+        if wrong := [character for character in path if character in special or not character.isprintable()]:
+            raise UserError(f"the path {path!r} has {wrong[0]!r} in it, which Snakemake takes for its own; rename it")
 
 
 class Schedule:

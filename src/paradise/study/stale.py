@@ -122,7 +122,7 @@ class Survey:
                     yield reason("outputs", f"{path} changed since it was made")
             elif name not in job.step.weights and not job.step.local:
                 yield reason("outputs", f"{path} is not here")
-        if wrong := self._checked(job):
+        if wrong := self._checked(job, record):
             yield reason("outputs", wrong)
         if modules := differing(record.code, job.code):
             # What is made in seconds is made again.
@@ -187,9 +187,9 @@ class Survey:
             return f"of {in_words(record.of)}"
         return None
 
-    def _checked(self, job: Job) -> str | None:
+    def _checked(self, job: Job, record: Record) -> str | None:
         try:
-            return job.step.check(job)
+            return job.step.check(job, record)
         except (UserError, OSError) as error:
             return str(error)
 

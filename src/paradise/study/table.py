@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 NOT_RUN = "not run"
 NOTHING = "–"
 MARK = "†"  # behind what was measured by other code, or with other packages, than today's
+
+# What means something within a line of Markdown, but for what stands within a word.
+MARKUP = re.compile(r"[\\`*<\[\]~$]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)")
 
 CsvLine = dict[str, Any]
 
@@ -56,7 +60,7 @@ class StudyTable:
     def render(self, study: Study) -> dict[str, str]:
         """Its files: suffix → text. The same study gives the same bytes."""
         filled = self.make(study)
-        lines = [f"## {self.title} (preset `{study.preset.name}`)", "", filled.markdown(), ""]
+        lines = [f"## {self.title} (preset {code(study.preset.name)})", "", filled.markdown(), ""]
         lines += [f"- {note}" for note in filled.notes]
         return {".csv": csv_text(filled.csv_lines), ".md": "\n".join(lines) + "\n"}
 
@@ -159,17 +163,20 @@ class Table:
             headers += [f"**{title}**", "paper", "Δ"] if wide else [title]
             for line, cells in zip(lines, self.lines):
                 cell = cells[column]
-                line += cell.texts() if isinstance(cell, Quantity) else [cell.text] * (3 if wide else 1)
+                line += cell.texts() if isinstance(cell, Quantity) else [escape(cell.text)] * (3 if wide else 1)
         for line, download in zip(lines, self.downloads):
             line.append(download)
         return markdown_table([*headers, "Download"], lines)
 
 
 def markdown_table(headers: list[str], lines: list[list[str]]) -> str:
-    """Lines of text as a Markdown table."""
+    """Lines of Markdown as a table, with as many cells in each line as there are headers."""
     from tabulate import tabulate
 
-    return tabulate(lines, headers, tablefmt="pipe", disable_numparse=True)
+    def cells(line: list[str]) -> list[str]:
+        return [one_line(cell).replace("|", r"\|") for cell in line]
+
+    return tabulate(map(cells, lines), cells(headers), tablefmt="pipe", disable_numparse=True)
 
 
 def csv_text(lines: list[CsvLine]) -> str:
@@ -187,5 +194,23 @@ def signed(value: float, decimals: int) -> str:
 
 
 def each(values: Iterable[object]) -> str:
-    """What is different of `values`, in their order, with commas."""
-    return ", ".join(dict.fromkeys(map(str, values)))
+    """What is different of `values`, in their order, with commas, as Markdown."""
+    return ", ".join(dict.fromkeys(escape(str(value)) for value in values))
+
+
+def escape(text: str) -> str:
+    """Text as Markdown that says it: what a record has in it means nothing more, and is one line."""
+    return MARKUP.sub(r"\\\g<0>", one_line(text))
+
+
+def code(text: str) -> str:
+    """Text as a piece of code in Markdown, between more backquotes than it has together."""
+    line = one_line(text)
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    padded = f" {line} " if "`" in line or line != line.strip(" ") else line  # of which one space at each end is none
+    return f"{fence}{padded}{fence}"
+
+
+def one_line(text: str) -> str:
+    """Text with a space for each character that cannot be printed."""
+    return "".join(character if character.isprintable() else " " for character in text)

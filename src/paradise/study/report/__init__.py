@@ -28,7 +28,7 @@ from paradise.study.views import write_view
 
 # What in an SVG of ours is as light or dark as the page.
 DARK = "<style>svg{color:%s}@media (prefers-color-scheme:dark){svg{color:#e6e6e6}}</style>"
-MARKDOWN = MarkdownIt("zero").enable(["backticks", "emphasis"])  # all that notes have
+MARKDOWN = MarkdownIt("zero").enable(["backticks", "emphasis", "escape"])  # all that notes have
 
 
 def write_report(preset: Preset) -> None:

@@ -1,5 +1,7 @@
 """What of a study is not here or not shown, and the commands that make it."""
 
+import shlex
+
 from paradise.study.notes import reasons_text
 from paradise.study.preset import Preset
 from paradise.study.results import Study
@@ -34,5 +36,5 @@ def list_refused(study: Study, damaged: bool) -> list[tuple[str, list[str]]]:
 
 
 def _command(job: Job, preset: Preset) -> str:
-    configured = "" if preset.path == DIGITS else f" --configfile {preset.path}"
-    return f"snakemake {job.record}{configured}"
+    configured = [] if preset.path == DIGITS else ["--configfile", str(preset.path)]
+    return shlex.join(["snakemake", str(job.record), *configured])

@@ -8,6 +8,7 @@ from paradise.study.cells import weights
 from paradise.study.figures import Log, read_log, smoothed
 from paradise.study.notes import AnyRun, reasons_text
 from paradise.study.records import EvaluatedDetector, Imported
+from paradise.study.table import code, each, escape
 from paradise.study.terminal.progress import duration
 
 WIDTH, HEIGHT = 300, 90  # of a curve, in the drawing's units
@@ -77,16 +78,16 @@ def _describe(run: AnyRun, with_records: bool) -> ShownRun:
     took = "" if isinstance(record, Imported) else f", for {duration(record.seconds)}"
     facts = {
         "measured": _measured(run),
-        "marked": reasons_text(run.marks),
-        "preset": record.preset,
+        "marked": escape(reasons_text(run.marks)),
+        "preset": escape(record.preset),
         "seed": "" if run.run.seed is None else str(run.run.seed),
         "commit": record.commit or "unknown",
         "imported" if isinstance(record, Imported) else "trained": f"{record.time}{took}",
-        "machine": str(record.machine),
+        "machine": escape(str(record.machine)),
         "precision": record.precision,
-        "versions": ", ".join(f"{name} {version}" for name, version in record.versions.items()),
+        "versions": each(f"{name} {version}" for name, version in record.versions.items()),
         "weights": f"SHA-256 {record.outputs['weights.safetensors']}; {weights(run)}",
-        "records": ", ".join(f"`{run.folder / name}`" for name in ("run.json", "evaluation.json")),
+        "records": ", ".join(code(str(run.folder / name)) for name in ("run.json", "evaluation.json")),
     }
     records = {"run.json": record, "evaluation.json": run.evaluation} if with_records else {}
     return ShownRun(

@@ -51,7 +51,7 @@ class Step:
         in_git: Names of outputs that git keeps, not DVC.
         local: Its files lie outside the study's folder and need not travel with it.
         view: It measures nothing, and is made again in seconds wherever anything differs.
-        check: What else must be so of its files: why it is not, or None.
+        check: What else must be so of its files and its record: why it is not, or None.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Step:
     in_git: tuple[str, ...] = ()
     local: bool = False
     view: bool = False
-    check: Callable[["Job"], str | None] = lambda job: None
+    check: Callable[["Job", Any], str | None] = lambda job, record: None
 
     def job(self, preset: Preset, **wildcards: str) -> "Job":
         """Its job with these wildcards."""

@@ -1,5 +1,6 @@
 """complexity: parameters and operations of the first table's models."""
 
+from paradise.study.agreement import check_complexity
 from paradise.study.preset import Preset
 from paradise.study.records import Complexity
 from paradise.study.rows import Row
@@ -19,6 +20,7 @@ STEP = Step(
     record="{results}/profile/complexity.json",
     entries=lambda preset, wildcards: entries(preset.models),
     settings=lambda preset, wildcards: {"models": [row.id for row in preset.models]},
+    check=check_complexity,
 )
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from paradise.study.agreement import check_evaluation
 from paradise.study.preset import Preset
 from paradise.study.records import Evaluated
 from paradise.study.rows import Row
@@ -47,6 +48,7 @@ STEP = Step(
     settings=_settings,
     packages=("torch", "nvidia-dali-cuda130"),
     in_git=("metrics.json",),
+    check=check_evaluation,
 )
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from paradise.study.agreement import check_detections
 from paradise.study.preset import Preset
 from paradise.study.records import EvaluatedDetector
 from paradise.study.rows import DetectorRow
@@ -43,6 +44,7 @@ STEP = Step(
     packages=PACKAGES,
     imports=("mmdet",),
     in_git=("metrics.json",),
+    check=check_detections,
 )
 
 

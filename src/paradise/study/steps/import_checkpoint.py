@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from paradise.study.agreement import check_import
 from paradise.study.preset import Preset
 from paradise.study.records import Imported
 from paradise.study.rows import IMPORTED, Row, Run
@@ -37,6 +38,7 @@ STEP = Step(
     inputs=_checkpoint,
     settings=_settings,
     weights=("weights.safetensors",),
+    check=check_import,
 )
 
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from paradise.study.agreement import check_latency
 from paradise.study.preset import Preset
 from paradise.study.records import Latencies
 from paradise.study.rows import Row
@@ -30,6 +31,7 @@ STEP = Step(
     record="{results}/profile/latency.json",
     entries=lambda preset, wildcards: entries(preset.models),
     settings=lambda preset, wildcards: settings(preset.models, preset.latency.rounds, preset.latency.threads),
+    check=check_latency,
 )
 
 

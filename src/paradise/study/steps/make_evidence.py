@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from paradise.study.agreement import check_evidence
 from paradise.study.preset import Preset
 from paradise.study.records import EvidenceRecord
 from paradise.study.registry import EVIDENCE
@@ -41,6 +42,7 @@ STEP = Step(
     inputs=_inputs,
     settings=_settings,
     packages=("torch", "nvidia-dali-cuda130"),
+    check=check_evidence,
 )
 
 

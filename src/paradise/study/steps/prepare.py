@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from paradise.study.agreement import check_prepared
 from paradise.study.data.manifest import other_images, read_manifest
 from paradise.study.preset import Preset
 from paradise.study.records import Prepared
@@ -11,11 +12,11 @@ from paradise.study.steps import Job, Step
 from paradise.study.terminal.options import DIGITS, PresetPath, Threads
 
 
-def _other_images(job: Job) -> str | None:
+def _check(job: Job, record: Prepared) -> str | None:
     """That an image which is here is not the manifest's. What lies elsewhere a loader reads, and names."""
     data = job.preset.data
-    if not DATASETS.get(data.dataset).embedded:
-        return None
+    if (other := check_prepared(job, record)) or not DATASETS.get(data.dataset).embedded:
+        return other
     wrong = other_images(read_manifest(Path(data.folder)))
     return f"{wrong[0]} is not the image that was prepared" if wrong else None
 
@@ -30,7 +31,7 @@ STEP = Step(
     settings=lambda preset, wildcards: {"data": preset.data.prepared()},
     packages=(),
     local=True,
-    check=_other_images,
+    check=_check,
 )
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from paradise.study.agreement import check_profiles
 from paradise.study.preset import Preset
 from paradise.study.records import DetectorProfiles
 from paradise.study.steps import Step, Wildcards
@@ -34,6 +35,7 @@ STEP = Step(
     settings=_settings,
     packages=PACKAGES,
     imports=("mmdet",),
+    check=check_profiles,
 )
 
 

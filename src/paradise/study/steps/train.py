@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from paradise.errors import UserError
+from paradise.study.agreement import check_training
 from paradise.study.preset import Preset
 from paradise.study.records import Trained
 from paradise.study.rows import Row, Run
@@ -53,6 +54,7 @@ STEP = Step(
     settings=_settings,
     packages=("torch", "nvidia-dali-cuda130"),
     weights=("weights.safetensors",),
+    check=check_training,
 )
 
 

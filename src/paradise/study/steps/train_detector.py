@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from paradise.study.agreement import check_detector
 from paradise.study.preset import Preset
 from paradise.study.records import TrainedDetector
 from paradise.study.registry import DETECTION_SETS, DETECTORS
@@ -73,6 +74,7 @@ STEP = Step(
     packages=PACKAGES,
     imports=("mmdet",),
     weights=("weights.safetensors",),
+    check=check_detector,
 )
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from paradise.errors import UserError, nearest
+from paradise.study.agreement import check_training
 from paradise.study.evidence.starts import SOURCE, STARTS
 from paradise.study.preset import Preset
 from paradise.study.records import Trained
@@ -48,6 +49,7 @@ STEP = Step(
     settings=_settings,
     packages=("torch", "nvidia-dali-cuda130"),
     weights=("weights.safetensors",),
+    check=check_training,
 )
 
 

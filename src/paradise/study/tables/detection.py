@@ -12,7 +12,7 @@ from paradise.study.records import DetectorProfile
 from paradise.study.registry import DETECTION_SETS
 from paradise.study.results import EvaluatedDetectorRun, Study
 from paradise.study.rows import DetectorRow, Run
-from paradise.study.table import NOT_RUN, Cell, CsvLine, Quantity, StudyTable, Table, Value, each
+from paradise.study.table import NOT_RUN, Cell, CsvLine, Quantity, StudyTable, Table, Value, each, escape
 
 PRECISION = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap_s": "AP_S", "ap_m": "AP_M", "ap_l": "AP_L"}
 COSTS = {"flops": ("FLOPs G", 1e9, 2), "params": ("Params M", 1e6, 2), "median_ms": ("Latency ms", 1, 1)}
@@ -113,8 +113,8 @@ def _notes(study: Study, runs: Sequence[EvaluatedDetectorRun]) -> list[str]:
         notes.append(
             f"FLOPs (counted as in Table 1), Params and Latency of the network at {profile.image_size}×"
             f"{profile.image_size}, without decoding and suppression; Params in each form as it is stored. "
-            f"Latency on {profile.machine}, threads: {profile.machine.threads}; batch 1, median of {profile.rounds} "
-            "interleaved runs; the last ratio is of the fused forms."
+            f"Latency on {escape(str(profile.machine))}, threads: {profile.machine.threads}; batch 1, median of "
+            f"{profile.rounds} interleaved runs; the last ratio is of the fused forms."
         )
     return notes
 

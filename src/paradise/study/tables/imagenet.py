@@ -8,7 +8,7 @@ from paradise.study.paper import FOLDER, Line, read_paper
 from paradise.study.preset import Preset
 from paradise.study.results import EvaluatedRun, Study
 from paradise.study.rows import Row, Run
-from paradise.study.table import NOT_RUN, Cell, CsvLine, Quantity, StudyTable, Table, Value
+from paradise.study.table import NOT_RUN, Cell, CsvLine, Quantity, StudyTable, Table, Value, escape
 
 TITLES = "Top-1 %", "Top-5 %", "FLOPs G", "Params M", "Latency ms", "÷ ResNet"
 COUNTED, TIMED = ("profile-complexity",), ("profile-latency",)  # anchors in the report
@@ -76,8 +76,8 @@ def _profile_notes(study: Study) -> list[str]:
     if study.latency:
         machine, rounds = study.latency.machine, study.latency.rounds
         notes.append(
-            f"Latency on {machine}, threads: {machine.threads}; fused, batch 1, 224×224, median of {rounds} "
-            "interleaved runs. The paper's machine is another: compare the ratios to the plain ResNet."
+            f"Latency on {escape(str(machine))}, threads: {machine.threads}; fused, batch 1, 224×224, median of "
+            f"{rounds} interleaved runs. The paper's machine is another: compare the ratios to the plain ResNet."
         )
     return notes
 
