@@ -16,6 +16,7 @@ from paradise.study.preset import DetectionData
 from paradise.study.registry import DETECTION_SETS
 from paradise.study.rows import DetectorRow
 
+pytestmark = pytest.mark.slow  # it loads mmdetection
 ROW = DetectorRow.parse("retinanet-resnet50")
 
 

@@ -11,6 +11,7 @@ from PIL import ExifTags, Image
 # Those that Pillow and OpenCV, with which mmdetection reads, decode to the same pixels.
 FORMATS = ("JPEG", "MPO", "PNG", "BMP", "WEBP")
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
+PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 TURNED = range(2, 9)  # orientations by which OpenCV turns or mirrors some formats, and others not
 SMALLEST = 32  # pixels of a side; mmdetection trains on no image that is smaller
 LONGEST = 50  # times the shorter side; scaled down, the shorter one of a longer image has no pixel left
@@ -74,6 +75,8 @@ def _decode(content: bytes) -> tuple[int, int]:
             raise Unusable(f"is of format {kind}, not one of {', '.join(FORMATS)}; save it as one of them")
         if kind == "PNG":
             image.verify()  # the checksums, which `load` passes over
+            if PNG_END not in content:
+                raise Unusable("cannot be read (its end is missing)")
     with Image.open(io.BytesIO(content)) as image:
         size = image.size
         deep = kind == "PNG" and content[24] == 16
