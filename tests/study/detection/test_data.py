@@ -20,9 +20,9 @@ def coco(tmp_path, monkeypatch) -> Path:
     for split in ("train2017", "val2017"):
         (root / split).mkdir(parents=True)
         for number in range(3):
-            Image.new("RGB", (20, 10)).save(root / split / f"{number:012d}.jpg")
+            Image.new("RGB", (64, 48)).save(root / split / f"{number:012d}.jpg")
         content = {
-            "images": [{"id": n, "file_name": f"{n:012d}.jpg", "width": 20, "height": 10} for n in range(3)],
+            "images": [{"id": n, "file_name": f"{n:012d}.jpg", "width": 64, "height": 48} for n in range(3)],
             "annotations": [{"id": 1, "image_id": 2, "category_id": 7, "bbox": [0, 0, 5, 5], "area": 25, "iscrowd": 0}],
             "categories": [{"id": 7, "name": "train"}, {"id": 2, "name": "bicycle"}],
         }
@@ -46,10 +46,10 @@ def test_coco_where_it_lies(coco, tmp_path):
     counted = prepare(section(tmp_path), "small")
     assert counted == {split: {"images": 3, "objects": 1} for split in ("train", "val")}
     assert prepared(section(tmp_path)) == {
-        f"annotations of {split}": sha256(coco / "annotations" / f"instances_{split}2017.json")
+        f"annotations of {split}": sha256(tmp_path / "data" / "annotations" / f"instances_{split}.json")
         for split in ("train", "val")
     }
-    assert list(categories(section(tmp_path)).items()) == [("bicycle", 2), ("train", 7)]
+    assert list(categories(section(tmp_path)).items()) == [("bicycle", 1), ("train", 2)]
 
 
 def test_a_preset_can_say_where_coco_is(coco, tmp_path, monkeypatch):
@@ -125,16 +125,28 @@ def a_stray_annotation(root, monkeypatch):
     change(path, lambda content: content["annotations"][0].update(image_id=9))
 
 
+def edited(root, monkeypatch):
+    path = root.parent / "data" / "annotations" / "instances_val.json"
+    change(path, lambda content: content["annotations"][0].update(category_id=1))
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
         (without_root, r"where is COCO\? Set COCO_DIR, or 'detection\.source' in the preset, to its folder"),
         (wrong_root, r"/nowhere is no folder; COCO_DIR, or 'detection\.source', names the folder of COCO"),
-        (no_images, r".*val2017 is no folder; COCO_DIR, or 'detection\.source', must have the images of val"),
-        (an_image_less, r".*train2017 lacks 000000000001\.jpg and 0 more images that .*train2017\.json lists"),
+        (no_images, r".*val2017 is no folder; COCO_DIR, or 'detection\.source', must have the images there"),
+        (
+            an_image_less,
+            r".*train2017\.json: images\[1\] \(id 1\): 'file_name' '000000000001\.jpg' is missing "
+            r"\(1 of 3 images cannot be used; they lie in .*train2017\)",
+        ),
         (no_annotations, r".*instances_val2017\.json is missing; is this the folder of COCO\?"),
         (no_json, r".*instances_val2017\.json is no annotation file of COCO's format \(.*\)"),
-        (a_stray_annotation, r".*val2017\.json: annotation 1 and 0 more are of images it does not list"),
+        (
+            a_stray_annotation,
+            r".*val2017\.json: annotations\[0\] \(id 1\): 'image_id' is 9, of no image that is listed",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_and_nothing_is_written(coco, tmp_path, monkeypatch, spoil, said):
@@ -149,11 +161,8 @@ def test_what_is_wrong_is_said_and_nothing_is_written(coco, tmp_path, monkeypatc
     [
         (without_root, r"where is COCO\? Set COCO_DIR, or 'detection\.source' in the preset, to its folder"),
         (wrong_root, r"/nowhere is no folder; COCO_DIR, or 'detection\.source', names the folder of COCO"),
-        (no_annotations, r".*instances_val2017\.json is missing; is this the folder of COCO\?"),
-        (
-            a_stray_annotation,
-            r".*instances_val2017\.json is not what was prepared; run `paradise detection prepare` again",
-        ),
+        (an_image_less, r".*'000000000001\.jpg' is missing \(1 of 3 images cannot be used; they lie in .*train2017\)"),
+        (edited, r".*instances_val\.json is not what was prepared; run `paradise detection prepare` again"),
     ],
 )
 def test_what_was_prepared_and_is_no_longer_there_is_said(coco, tmp_path, monkeypatch, spoil, said):
@@ -182,6 +191,31 @@ def test_data_that_were_prepared_with_other_settings_are_refused(tmp_path):
     assert str(raised.value) == (
         f"{tmp_path} was prepared with other settings; run `paradise detection prepare` with this preset"
     )
+
+
+def test_what_was_prepared_is_used_whatever_becomes_of_its_source(coco, tmp_path):
+    """The annotations that are trained on are those that were checked."""
+    prepare(section(tmp_path), "small")
+    for split in ("train", "val"):
+        (coco / "annotations" / f"instances_{split}2017.json").write_text("{")
+    assert len(prepared(section(tmp_path))) == 2
+
+
+def test_a_composed_image_that_was_changed_is_refused(tmp_path):
+    prepare(digits(tmp_path), "small")
+    image = tmp_path / "val" / "00003.png"
+    image.write_bytes((tmp_path / "val" / "00004.png").read_bytes())
+    with pytest.raises(UserError) as raised:
+        prepared(digits(tmp_path))
+    assert str(raised.value) == f"{image} is not what was prepared; run `paradise detection prepare` again"
+
+
+def test_a_composed_image_that_is_missing_comes_back(tmp_path):
+    prepare(digits(tmp_path), "small")
+    before = (tmp_path / "val" / "00003.png").read_bytes()
+    (tmp_path / "val" / "00003.png").unlink()
+    prepared(digits(tmp_path))
+    assert (tmp_path / "val" / "00003.png").read_bytes() == before
 
 
 def test_composed_images_come_back_after_a_fetch(tmp_path):

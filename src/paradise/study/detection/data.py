@@ -1,10 +1,11 @@
 """A study's detection data: made or checked once and recorded, and compared with the record where they are used."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from paradise.errors import UserError
-from paradise.study.detection.annotations import read_categories
-from paradise.study.detection.sets import Counts
+from paradise.study.detection.annotations import read_json
+from paradise.study.detection.sets import SPLITS, Counts, DetectionSet
 from paradise.study.hashes import sha256
 from paradise.study.preset import DetectionData
 from paradise.study.provenance import begin_record
@@ -37,7 +38,7 @@ def prepare(section: DetectionData, preset: str) -> Counts:
 
 
 def prepared(section: DetectionData) -> dict[str, str]:
-    """What was prepared, with the images in their places: a record that was fetched comes without those made here.
+    """What was prepared, with every image in its place: a record that was fetched comes without those made here.
 
     Args:
         section: Which images, and where they are.
@@ -60,14 +61,34 @@ def prepared(section: DetectionData) -> dict[str, str]:
             f"{section.folder} was prepared with other settings; run `paradise detection prepare` with this preset"
         )
     files = dataset.annotation_files(section)
+    listed = [(file, record.outputs.get(name)) for name, file in files.items()]
     if not all(file.exists() for file in files.values()):
         dataset.prepare(section)
-    for name, file in files.items():
-        if sha256(file) != record.outputs.get(name):
-            raise UserError(f"{file} is not what was prepared; run `paradise detection prepare` again")
+    _compare(listed)
+    if not all(image.exists() for image, _ in _images(dataset, section)):
+        dataset.prepare(section)  # makes them, or says where they should be
+        _compare(listed)
+    if dataset.embedded:  # to read all of COCO again would take minutes
+        _compare(_images(dataset, section))
     return record.outputs
 
 
 def categories(section: DetectionData) -> dict[str, int]:
     """The names and numbers of the categories, in the order in which the classes are numbered."""
-    return read_categories(DETECTION_SETS.get(section.dataset).annotations(section, "val"))
+    listed = read_json(DETECTION_SETS.get(section.dataset).annotations(section, "val"))["categories"]
+    return {category["name"]: category["id"] for category in listed}
+
+
+def _compare(found: Iterable[tuple[Path, str | None]]) -> None:
+    """Raises UserError where a file has another hash than it had."""
+    for path, digest in found:
+        if sha256(path) != digest:
+            raise UserError(f"{path} is not what was prepared; run `paradise detection prepare` again")
+
+
+def _images(dataset: DetectionSet, section: DetectionData) -> Iterator[tuple[Path, str]]:
+    """Every image's file, and the hash that the annotations, which are the study's own, give of it."""
+    for split in SPLITS:
+        folder = dataset.images(section, split)
+        for image in read_json(dataset.annotations(section, split))["images"]:
+            yield folder / image["file_name"], image["sha256"]
