@@ -43,7 +43,7 @@ class StackedStandards(PDABlock):
         both = torch.cat([self.standard1.conv.weight, self.standard2.conv.weight])
         stacked = F.conv2d(x, both, stride=self.stride, padding=1).chunk(2, 1)
         parts = self.parts()
-        return norm_sum([*stacked, *(part.convolve(x) for part in parts[2:])], [part.bn for part in parts])
+        return norm_sum([*stacked, *(part.conv(x) for part in parts[2:])], [part.bn for part in parts])
 
 
 class DenseGroup(PDABlock):
@@ -52,14 +52,14 @@ class DenseGroup(PDABlock):
     def combine(self, x: Tensor, weights: Tensor | None = None) -> Tensor:
         *parts, group = self.parts()
         dense = F.conv2d(x, embed(group.conv.weight, group.conv.groups), stride=self.stride, padding=1)
-        return norm_sum([*(part.convolve(x) for part in parts), dense], [*(part.bn for part in parts), group.bn])
+        return norm_sum([*(part.conv(x) for part in parts), dense], [*(part.bn for part in parts), group.bn])
 
 
 class ConvolutionsAlone(PDABlock):
     """What no form of the BatchNorms and the sum can do without: not the method, a bound."""
 
     def combine(self, x: Tensor, weights: Tensor | None = None) -> Tensor:
-        return _Sum.apply(*(part.convolve(x) for part in self.parts()))
+        return _Sum.apply(*(part.conv(x) for part in self.parts()))
 
 
 class _Sum(torch.autograd.Function):

@@ -11,13 +11,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paradise.dynamic import DynamicConv2d
 from paradise.kernels import conv_of, embed, fold, total
 from paradise.names import BRANCHES
 from paradise.norm_sum import norm_sum
+from paradise.small_maps import TapConv2d
 
 GROUPS = 64
 Stride = int | tuple[int, int]
@@ -48,21 +48,12 @@ class ConvBN(nn.Sequential):
         groups: int = 1,
     ):
         padding = (kernel_size[0] // 2, kernel_size[1] // 2)
-        conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False)
+        conv = TapConv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False)
         super().__init__(OrderedDict(conv=conv, bn=norm(out_channels)))
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, C_in, H, W] → [B, C_out, H/stride, W/stride]."""
-        return self.bn(self.convolve(x))
-
-    def convolve(self, x: Tensor) -> Tensor:
-        """The convolution alone; of a kernel on a map that comes out as one pixel, only what does not meet padding."""
-        height, width = x.shape[2:]
-        if height > self.conv.stride[0] or width > self.conv.stride[1]:
-            return self.conv(x)
-        top, left = (side // 2 for side in self.conv.kernel_size)
-        seen = self.conv.weight[:, :, top : top + height, left : left + width]
-        return F.conv2d(x, seen, stride=self.conv.stride, groups=self.conv.groups)
+        return self.bn(self.conv(x))
 
     def parts(self) -> list["ConvBN"]:
         """The convolutions that it consists of: itself."""
@@ -172,7 +163,7 @@ class PDABlock(nn.Module):
         parts = self.parts()
         if all(_sums_norms(part.bn, x) for part in parts):
             shares = weights if weights is None else weights[:, self.owners()]
-            return norm_sum([part.convolve(x) for part in parts], [part.bn for part in parts], shares)
+            return norm_sum([part.conv(x) for part in parts], [part.bn for part in parts], shares)
         outputs = [branch(x) for branch in self.branches()]
         if weights is None:
             return total(outputs)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from paradise.kernels import draw_kernels
 from paradise.names import BRANCHES
+from paradise.small_maps import TapConv2d
 
 Pair = tuple[nn.Module, nn.Module]
 MakeConv3x3 = Callable[[int, int, int], Pair]  # of C_in, C_out and the stride
@@ -29,11 +30,11 @@ def plain_conv3x3(in_channels: int, out_channels: int, stride: int | tuple[int, 
     Returns:
         The two modules.
     """
-    conv = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
+    conv = TapConv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
     return conv, nn.BatchNorm2d(out_channels)
 
 
-def conv1x1(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
+def conv1x1(in_channels: int, out_channels: int, stride: int = 1) -> TapConv2d:
     """A 1×1 convolution without bias.
 
     Args:
@@ -44,7 +45,7 @@ def conv1x1(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
     Returns:
         The convolution.
     """
-    return nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
+    return TapConv2d(in_channels, out_channels, 1, stride, bias=False)
 
 
 def downsample(in_channels: int, out_channels: int, stride: int) -> nn.Module | None:
@@ -148,7 +149,7 @@ class ResNet(nn.Module):
         attention: MakeAttention = nn.Identity,
     ):
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
+        self.conv1 = TapConv2d(3, 64, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
