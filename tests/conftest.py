@@ -69,6 +69,7 @@ def preset_values(folder: Path, **training) -> dict:
             "warmup_epochs": 0.5,
             "schedule": "cosine",
             "precision": "float32",
+            "width": 8,
         }
         | training,
         "latency": {"rounds": 1, "threads": 1},

@@ -8,15 +8,16 @@ class SqueezeExcite(nn.Module):
     """Squeeze-and-excitation (Hu et al., 2018): each channel of an image is scaled by what all channels' means say.
 
     Args:
-        channels: C, at least 16: the hidden layer has a sixteenth of them.
+        channels: C; the hidden layer has a sixteenth of them.
     """
 
     def __init__(self, channels: int):
         super().__init__()
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.reduce = nn.Linear(channels, channels // 16)
+        hidden = max(channels // 16, 1)
+        self.reduce = nn.Linear(channels, hidden)
         self.relu = nn.ReLU(inplace=True)
-        self.expand = nn.Linear(channels // 16, channels)
+        self.expand = nn.Linear(hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, C, H, W] → [B, C, H, W]."""

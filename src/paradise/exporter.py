@@ -16,6 +16,7 @@ from paradise.files import replacing
 from paradise.fusion import fuse, fuse_
 from paradise.kernels import total
 from paradise.models import create_model
+from paradise.names import WIDTH
 from paradise.structure import replace, slots
 from paradise.weights import fit, read_weights
 
@@ -43,7 +44,8 @@ def load(name: str, weights: str | Path, branches: Iterable[str] | None = None) 
     """
     state = read_weights(weights)
     classes = len(state["fc.weight"]) if "fc.weight" in state else 1000
-    model = create_model(name, classes, branches)
+    width = len(state["conv1.weight"]) if "conv1.weight" in state else WIDTH
+    model = create_model(name, classes, branches, width)
     fused = fuse(model)
     if state.keys() == fused.state_dict().keys():
         fit(fused, state, weights)

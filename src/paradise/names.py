@@ -11,6 +11,7 @@ BRANCHES = ("standard1", "standard2", "skeleton", "group")
 BLOCKS = ("pd_a", "pd_b")  # the kinds of block, and of the models whose branches can be chosen
 PLAIN = "plain"  # the kind whose models have no prefix
 DEPTHS = (18, 50)
+WIDTH = 64  # channels of the first stage
 
 
 @cache

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from paradise.kernels import draw_kernels
-from paradise.names import BRANCHES
+from paradise.names import BRANCHES, WIDTH
 from paradise.small_maps import TapConv2d
 
 Pair = tuple[nn.Module, nn.Module]
@@ -133,6 +133,7 @@ class ResNet(nn.Module):
         num_classes: How many logits it gives.
         conv3x3: Makes the 3×3 convolutions of the residual blocks.
         attention: Makes what their residual branches end in.
+        width: Channels of the first stage; the others have two, four and eight times as many.
     """
 
     layer1: nn.Module
@@ -147,15 +148,16 @@ class ResNet(nn.Module):
         num_classes: int = 1000,
         conv3x3: MakeConv3x3 = plain_conv3x3,
         attention: MakeAttention = nn.Identity,
+        width: int = WIDTH,
     ):
         super().__init__()
-        self.conv1 = TapConv2d(3, 64, 7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
+        self.conv1 = TapConv2d(3, width, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        in_channels = 64
+        in_channels = width
         for stage, depth in enumerate(depths):
-            channels = 64 * 2**stage
+            channels = width * 2**stage
             blocks: list[nn.Module] = []
             for i in range(depth):
                 blocks.append(block(in_channels, channels, 2 if stage and not i else 1, conv3x3, attention))
@@ -193,13 +195,16 @@ class Architecture:
     branches: tuple[str, ...] = BRANCHES
     attention: MakeAttention = nn.Identity
 
-    def build(self, depth: int, num_classes: int, branches: tuple[str, ...] | None = None) -> ResNet:
+    def build(
+        self, depth: int, num_classes: int, branches: tuple[str, ...] | None = None, width: int = WIDTH
+    ) -> ResNet:
         """A network with fresh weights from torch's random generator.
 
         Args:
             depth: A key of `STAGES`.
             num_classes: How many logits it gives.
             branches: Take the place of the kind's own.
+            width: Channels of the first stage.
 
         Returns:
             The network.
@@ -211,4 +216,4 @@ class Architecture:
                 return plain_conv3x3(in_channels, out_channels, stride)
             return make_block(in_channels, out_channels, stride, branches or self.branches), nn.Identity()
 
-        return ResNet(*STAGES[depth], num_classes, conv3x3, self.attention)
+        return ResNet(*STAGES[depth], num_classes, conv3x3, self.attention, width)

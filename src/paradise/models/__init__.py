@@ -10,19 +10,22 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from paradise.errors import UserError
-from paradise.names import BLOCKS, order_branches, parse_model
+from paradise.names import BLOCKS, WIDTH, order_branches, parse_model
 
 if TYPE_CHECKING:
     from paradise.resnet import ResNet
 
 
-def create_model(name: str, num_classes: int = 1000, branches: Iterable[str] | None = None) -> ResNet:
+def create_model(
+    name: str, num_classes: int = 1000, branches: Iterable[str] | None = None, width: int = WIDTH
+) -> ResNet:
     """A network of the paper, with fresh weights from torch's random generator.
 
     Args:
         name: One of `paradise.list_models()`.
         num_classes: How many logits it gives.
         branches: Those of a `pd_a_` or `pd_b_` model (the paper's ablation), all four by default.
+        width: Channels of the first stage, the paper's 64 by default: fewer make a small network of the same design.
 
     Returns:
         A module that takes images [B, 3, H, W] and gives logits [B, num_classes].
@@ -36,6 +39,6 @@ def create_model(name: str, num_classes: int = 1000, branches: Iterable[str] | N
             raise UserError(f"'{name}' has no branches to choose; only pd_a_ and pd_b_ models do")
         branches = order_branches(kind, branches, name)
     network: ResNet = importlib.import_module(f"paradise.models.{kind}").ARCHITECTURE.build(
-        depth, num_classes, branches
+        depth, num_classes, branches, width
     )
     return network

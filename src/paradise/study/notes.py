@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from paradise.names import WIDTH
 from paradise.study.records import Measurement
 from paradise.study.registry import DATASETS
 from paradise.study.results import EvaluatedDetectorRun, EvaluatedRun, Study
@@ -29,6 +30,12 @@ def accuracy_notes(study: Study, rows: Iterable[Row]) -> list[str]:
             f"Measured accuracy (bold) is of {DATASETS.get(dataset).title}, **not ImageNet**; the paper's is of "
             "ImageNet. Their difference (Δ) says nothing about the method."
         ]
+    widths = {run.record.settings.get("recipe", {}).get("width", WIDTH) for run in runs}
+    if widths - {WIDTH}:
+        notes.append(
+            f"A trial: these networks' first stage has {each(sorted(widths))} channels, not the paper's {WIDTH}. "
+            "Complexity and latency are the full networks'."
+        )
     if runs:
         same = sum(run.evaluation.trained.top1_hits == run.evaluation.fused.top1_hits for run in runs)
         notes += [

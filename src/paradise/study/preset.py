@@ -156,6 +156,8 @@ class Recipe(PresetPart):
     """'cosine' to 0, or the epochs at which the learning rate is divided by 10."""
     precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"]
     """'auto' takes bfloat16 where the hardware has it."""
+    width: Annotated[int | None, Field(ge=1, le=64)] = None
+    """Channels of the first stage, the paper's 64 by default; fewer for a trial of the pipeline."""
     compile: bool | None = None
     """Train through torch.compile."""
     optimizer: Literal["sgd", "apex"] | None = None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paradise.errors import UserError
-from paradise.names import BLOCKS, BRANCHES, PLAIN, model_name, order_branches, parse_model
+from paradise.names import BLOCKS, BRANCHES, PLAIN, WIDTH, model_name, order_branches, parse_model
 from paradise.study.registry import DETECTORS
 
 if TYPE_CHECKING:
@@ -112,11 +112,11 @@ class Row:
         """Whether its blocks have all of the paper's branches."""
         return self.kind in BLOCKS and self.branches is None
 
-    def build(self, num_classes: int) -> ResNet:
+    def build(self, num_classes: int, width: int = WIDTH) -> ResNet:
         """Its network, with fresh weights from torch's random generator."""
         from paradise.models import create_model  # with torch, which tables do without
 
-        return create_model(self.model, num_classes, self.branches)
+        return create_model(self.model, num_classes, self.branches, width)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from torch import nn
 
 from paradise.errors import UserError
 from paradise.fusion import fuse
+from paradise.names import WIDTH
+from paradise.resnet import ResNet
 from paradise.study.hashes import sha256
 from paradise.study.preset import EvaluationData
 from paradise.study.provenance import begin_record
@@ -57,7 +59,7 @@ def trained_model(folder: Path) -> nn.Module:
         UserError: Its weights are not those of its record.
     """
     record = read_run(folder)
-    model = Row.parse(record.row).build(record.num_classes)
+    model = _network(record)
     weights = Path(folder) / "weights.safetensors"
     load_weights(model, weights)
     if sha256(weights) != record.outputs.get("weights.safetensors"):
@@ -72,7 +74,7 @@ def fused_model(folder: Path) -> nn.Module:
         UserError: It is not there, or was made of other weights, or changed since.
     """
     record, path = read_run(folder), Path(folder) / "fused.safetensors"
-    model = fuse(Row.parse(record.row).build(record.num_classes))
+    model = fuse(_network(record))
     load_weights(model, path)
     try:
         fused = read_record(Path(folder) / "fused.json", Fused)
@@ -83,6 +85,10 @@ def fused_model(folder: Path) -> nn.Module:
     if fused.inputs.get("weights.safetensors") != record.outputs.get("weights.safetensors"):
         raise UserError(f"{path} was made of other weights; run `paradise fuse {folder}` again")
     return model
+
+
+def _network(record: Trained | Imported) -> ResNet:
+    return Row.parse(record.row).build(record.num_classes, record.settings.get("recipe", {}).get("width", WIDTH))
 
 
 def write_fused(folder: Path) -> None:

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paradise.errors import Interrupted, UserError
+from paradise.names import WIDTH
 from paradise.study.accuracy import count_hits
 from paradise.study.code import digest
 from paradise.study.data.loaders import EvaluationImages, Loader, share_batch
@@ -125,7 +126,7 @@ class Training:
             entries(self.row, self.data.dataset, self.data.loader),
             self.device,
         )
-        self.model: nn.Module = self.row.build(self.manifest.num_classes)
+        self.model: nn.Module = self.row.build(self.manifest.num_classes, self.recipe.width or WIDTH)
         self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.parallel = processes.parallel(self.model)
         self.forward: Callable[[Tensor], Tensor] = self.parallel
