@@ -130,7 +130,7 @@ CUT = "x" * 59 + "…"  # of its repr, behind a quotation mark
         ("data", [1], "'data': [1]: it should have keys"),
         ("data.loader", "x", "'data.loader': 'x' is not one of ['dali', 'memory']"),
         ("data.loader", LONG, f"'data.loader': '{CUT} is not one of ['dali', 'memory']"),
-        ("data.dataset", "x", "'data.dataset': 'x' is not one of ['digits', 'fashion-mnist', 'imagenet']"),
+        ("data.dataset", "x", "'data.dataset': 'x' is not one of ['cifar-100', 'digits', 'fashion-mnist', 'imagenet']"),
         ("data.mean", [1, 2], "'data.mean': [1, 2]: list should have at least 3 items after validation, not 2"),
         ("data.image_size", 48, "'data.resize': 32 is smaller than 'data.image_size' (48)"),
         ("data.augment.aspect", [2, 1], "'data.augment.aspect': the range [2.0, 1.0] begins above its end"),

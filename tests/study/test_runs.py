@@ -65,7 +65,7 @@ def test_a_record_that_was_edited_is_refused(run_folder):
 def others(path: Path) -> None:
     """Writes other weights of the same row."""
     torch.manual_seed(1)
-    save_weights(Row.parse(ROW).build(10), path)
+    save_weights(Row.parse(ROW).build(10, 8), path)
 
 
 def test_weights_that_are_not_the_records_are_refused(run_folder):

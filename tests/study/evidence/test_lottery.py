@@ -26,7 +26,7 @@ from paradise.study.training.state import States
 @pytest.fixture(scope="module")
 def source():
     torch.manual_seed(1)
-    return scramble(create_model("pd_a_resnet18", 10)).eval()
+    return scramble(create_model("pd_a_resnet18", 10, width=8)).eval()
 
 
 def test_tickets_are_element_wise_over_the_branches():
@@ -46,9 +46,9 @@ def test_the_branches_kernels_sum_to_the_fused_kernel(source):
 @pytest.mark.parametrize("start", [start for start in STARTS if start != "random"])
 def test_only_the_3x3_kernels_are_the_tickets_and_every_batchnorm_is_as_new(source, start):
     torch.manual_seed(0)
-    fresh = create_model("resnet18", 10)
+    fresh = create_model("resnet18", 10, width=8)
     torch.manual_seed(0)
-    model = create_model("resnet18", 10)
+    model = create_model("resnet18", 10, width=8)
     set_kernels(model, source, start)
     for (name, module), other in zip(model.named_modules(), fresh.modules()):
         if isinstance(module, nn.BatchNorm2d):

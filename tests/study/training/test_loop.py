@@ -41,7 +41,7 @@ def test_steps_are_those_of_sgd_with_momentum_and_decay(preset, tmp_path):
     train(Run(RESNET18, 5), preset, 1, tmp_path)
 
     torch.manual_seed(5)
-    model = create_model("resnet18", 10).to(memory_format=torch.channels_last).train()
+    model = create_model("resnet18", 10, width=8).to(memory_format=torch.channels_last).train()
     initial = copy.deepcopy(model.state_dict())
     split = read_manifest(Path(preset.data.folder)).train
     velocity = [torch.zeros_like(parameter) for parameter in model.parameters()]

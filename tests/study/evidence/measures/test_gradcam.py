@@ -9,7 +9,7 @@ from paradise.study.evidence.measures.gradcam import cam, deepest_stage
 def test_grad_cam_is_the_class_map_where_the_classifier_follows_the_mean():
     """There the gradients of the last stage are the classifier's weights over the positions (Zhou et al., 2016)."""
     torch.manual_seed(0)
-    model = create_model("resnet18", 10).eval()
+    model = create_model("resnet18", 10, width=8).eval()
     images, labels = torch.randn(3, 3, 128, 128), torch.tensor([1, 7, 7])
     maps = cam(model, "layer4", images, labels)
     seen = []
@@ -23,6 +23,6 @@ def test_grad_cam_is_the_class_map_where_the_classifier_follows_the_mean():
 
 
 def test_the_stage_is_the_deepest_with_a_map_to_look_at():
-    model = create_model("resnet18", 10).eval()
+    model = create_model("resnet18", 10, width=8).eval()
     assert deepest_stage(model, torch.randn(1, 3, 32, 32)) == "layer2"
     assert deepest_stage(model, torch.randn(1, 3, 224, 224)) == "layer4"
