@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 ROW = "pd_b_resnet18"
 ROWS = ["resnet18", ROW]
 FOLDER = Path(f"results/digits/{ROW}/seed0")
-CONFIG = Path("config/digits.yaml")
+CONFIG, COPY = Path("config/digits.yaml"), Path("config/copy.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +70,19 @@ def edit_number() -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"fused": accuracy}))
 
 
+def edit_prediction() -> None:
+    """One image is said to look like another digit than the network took it for."""
+    path = FOLDER / "predictions.csv"
+    header, first, *others = path.read_text().splitlines(keepends=True)
+    image, label, best, *guesses = first.split(",")
+    path.write_text("".join([header, ",".join([image, label, str((int(best) + 1) % 10), *guesses]), *others]))
+
+
+def copy_preset() -> None:
+    shutil.copy(CONFIG, COPY)
+    shutil.copytree("results/digits", "results/copy")
+
+
 def copy_row() -> None:
     shutil.rmtree(FOLDER)
     shutil.copytree("results/digits/resnet18/seed0", FOLDER)
@@ -90,6 +103,8 @@ WAYS = {
     "setting": (change_setting, False, "learning_rate changed"),
     "data": (change_data, False, "it was made of another manifest.csv"),
     "edited by hand": (edit_number, False, "edited by hand"),
+    "a prediction edited": (edit_prediction, False, "predictions.csv changed since it was made"),
+    "a copied preset": (copy_preset, False, "of the preset digits"),
     "another row's folder": (copy_row, False, "is of resnet18 seed0"),
     "another seed's folder": (copy_seed, False, f"is of {ROW} seed1"),
     "code": (
@@ -113,37 +128,41 @@ def refused(status: str) -> list[str]:
 def test_all_say_the_same(project, way):
     make_stale, shown, words = WAYS[way]
     make_stale()
+    config = COPY if way == "a copied preset" else CONFIG
+    results, named = Path("results", config.stem), ("--preset", str(config))
 
-    status = run("paradise", "status", cwd=project).stdout
+    status = run("paradise", "status", *named, cwd=project).stdout
     assert words in status
     assert ("kept and marked" in status) == shown
     assert bool(refused(status)) != shown
 
-    planned = run("snakemake", "-n", cwd=project).stdout
+    planned = run("snakemake", "-n", "--configfile", str(config), cwd=project).stdout
     jobs = set(re.findall(r"^(train|evaluate) +\d+$", planned, flags=re.MULTILINE))
     assert words in planned
-    assert jobs == (set() if shown else {"train", "evaluate"} if way != "edited by hand" else {"evaluate"})
+    measured = {"evaluate"} if way in ("edited by hand", "a prediction edited") else {"train", "evaluate"}
+    assert jobs == (set() if shown else measured)
 
-    tables = run("paradise", "tables", cwd=project, check=shown or way in ("setting", "data"))
+    tables = run("paradise", "tables", *named, cwd=project, check=way != "edited by hand")
     if tables.returncode:
         assert re.search(r"^error: .*delete it and run snakemake", tables.stdout, flags=re.MULTILINE)
     else:
-        with open("results/digits/tables/imagenet.csv", newline="") as file:
+        with open(results / "tables" / "imagenet.csv", newline="") as file:
             line = next(line for line in csv.DictReader(file) if line["row"] == ROW)
         everything = line["runs"].split()
-        assert (str(FOLDER / "run.json") in everything) == shown
+        assert (f"{results}/{ROW}/seed0/run.json" in everything) == shown
         assert (words in line["marks"]) == shown
         for name in ("imagenet", "claims"):
-            text = Path(f"results/digits/tables/{name}.md").read_text()
+            text = Path(results, "tables", f"{name}.md").read_text()
             assert words in text, name
             assert ("†" in text) == shown
 
-    run("paradise", "report", cwd=project)
-    page = Path("results/digits/report.html").read_text()
+    run("paradise", "report", *named, cwd=project)
+    page = (results / "report.html").read_text()
     assert words in page
     assert (f'id="{ROW}-seed0"' in page) == shown
 
-    pushed = run("paradise", "push", cwd=project).stdout
+    # Another study than `dvc.yaml`'s is pushed as one folder, all of it or nothing.
+    pushed = run("paradise", "push", *(named if config == COPY else ()), cwd=project, check=config == CONFIG).stdout
     # What is shared and marked is counted; what is not recorded is named.
     assert ("are of other code or versions, and marked; `paradise status` says which" if shown else words) in pushed
 
