@@ -1,7 +1,6 @@
 """evaluate: accuracy of both forms of a run."""
 
 from pathlib import Path
-from typing import Any
 
 from paradise.study.agreement import check_evaluation
 from paradise.study.preset import Preset
@@ -17,10 +16,6 @@ def entries(row: Row, dataset: str, loader: str) -> list[str]:
     return ["paradise.study.evaluate", *network_modules(row), *image_modules(dataset, loader)]
 
 
-def _entries(preset: Preset, wildcards: Wildcards) -> list[str]:
-    return entries(row_of(wildcards), preset.data.dataset, preset.data.loader)
-
-
 def _inputs(preset: Preset, wildcards: Wildcards) -> dict[str, Path]:
     folder = run_from(wildcards).folder(preset.results)
     return manifest(preset) | {name: folder / name for name in ("weights.safetensors", "fused.safetensors")}
@@ -31,10 +26,6 @@ def _waits_for(preset: Preset, wildcards: Wildcards) -> list[Path]:
     return [folder / "run.json", folder / "fused.json"]
 
 
-def _settings(preset: Preset, wildcards: Wildcards) -> dict[str, Any]:
-    return {"data": preset.data.evaluated()}
-
-
 STEP = Step(
     name="evaluate",
     about="accuracy of both forms",
@@ -42,10 +33,10 @@ STEP = Step(
     record="{results}/{row}/{run}/evaluation.json",
     outputs=("{results}/{row}/{run}/metrics.json", "{results}/{row}/{run}/predictions.csv"),
     jobs=runs,
-    entries=_entries,
+    entries=lambda preset, wildcards: entries(row_of(wildcards), preset.data.dataset, preset.data.loader),
     inputs=_inputs,
     waits_for=_waits_for,
-    settings=_settings,
+    settings=lambda preset, wildcards: {"data": preset.data.evaluated()},
     packages=("torch", "nvidia-dali-cuda130"),
     in_git=("metrics.json",),
     check=check_evaluation,

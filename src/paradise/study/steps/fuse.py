@@ -1,11 +1,9 @@
 """fuse: a run's weights as used at inference."""
 
-from pathlib import Path
-
 from paradise.study.preset import Preset
 from paradise.study.records import Fused
 from paradise.study.rows import Row
-from paradise.study.steps import Step, Wildcards, network_modules, row_of, run_from, weights_of
+from paradise.study.steps import Step, network_modules, row_of, run_from, weights_of
 from paradise.study.terminal.options import RunFolder
 
 
@@ -19,14 +17,6 @@ def runs(preset: Preset) -> list[dict[str, str]]:
     return [{"row": run.row.id, "run": run.name} for run in preset.runs]
 
 
-def _inputs(preset: Preset, wildcards: Wildcards) -> dict[str, Path]:
-    return {"weights.safetensors": weights_of(preset, run_from(wildcards))}
-
-
-def _waits_for(preset: Preset, wildcards: Wildcards) -> list[Path]:
-    return [run_from(wildcards).folder(preset.results) / "run.json"]
-
-
 STEP = Step(
     name="fuse",
     about="its weights as used at inference",
@@ -35,8 +25,8 @@ STEP = Step(
     outputs=("{results}/{row}/{run}/fused.safetensors",),
     jobs=runs,
     entries=lambda preset, wildcards: entries(row_of(wildcards)),
-    inputs=_inputs,
-    waits_for=_waits_for,
+    inputs=lambda preset, wildcards: {"weights.safetensors": weights_of(preset, run_from(wildcards))},
+    waits_for=lambda preset, wildcards: [run_from(wildcards).folder(preset.results) / "run.json"],
     weights=("fused.safetensors",),
 )
 

@@ -1,7 +1,7 @@
 """import_checkpoint: a checkpoint of others as a run of the study."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -23,10 +23,6 @@ def _checkpoint(preset: Preset, wildcards: Wildcards) -> dict[str, Path]:
     return {file.name: file}
 
 
-def _settings(preset: Preset, wildcards: Wildcards) -> dict[str, Any]:
-    return {"data": preset.data.evaluated()}
-
-
 STEP = Step(
     name="import_checkpoint",
     about="a checkpoint of others as a run",
@@ -36,7 +32,7 @@ STEP = Step(
     jobs=lambda preset: [{"row": run.row.id} for run in preset.runs if run.seed is None],
     entries=lambda preset, wildcards: entries(row_of(wildcards)),
     inputs=_checkpoint,
-    settings=_settings,
+    settings=lambda preset, wildcards: {"data": preset.data.evaluated()},
     weights=("weights.safetensors",),
     check=check_import,
 )

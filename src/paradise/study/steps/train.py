@@ -34,10 +34,6 @@ def entries(row: Row, dataset: str, loader: str) -> list[str]:
     return ["paradise.study.training.loop", *network_modules(row), *image_modules(dataset, loader)]
 
 
-def _entries(preset: Preset, wildcards: Wildcards) -> list[str]:
-    return entries(row_of(wildcards), preset.data.dataset, preset.data.loader)
-
-
 def _settings(preset: Preset, wildcards: Wildcards) -> dict:
     return {"recipe": preset.recipe(row_of(wildcards)).values(), "data": preset.data.seen()}
 
@@ -49,7 +45,7 @@ STEP = Step(
     record="{results}/{row}/seed{seed}/run.json",
     outputs=("{results}/{row}/seed{seed}/weights.safetensors", "{results}/{row}/seed{seed}/log.csv"),
     jobs=lambda preset: [{"row": row.id, "seed": str(seed)} for row in preset.classifiers for seed in preset.seeds],
-    entries=_entries,
+    entries=lambda preset, wildcards: entries(row_of(wildcards), preset.data.dataset, preset.data.loader),
     inputs=lambda preset, wildcards: manifest(preset),
     settings=_settings,
     packages=("torch", "nvidia-dali-cuda130"),
