@@ -136,6 +136,50 @@ def test_what_is_no_record_is_damaged(tmp_path, text):
         read_record(path, records.View)
 
 
+def said(path: Path, schema: type[Record]) -> str:
+    with pytest.raises(Damaged) as damaged:
+        read_record(path, schema)
+    return str(damaged.value)
+
+
+def test_damage_is_said_with_its_place(written, tmp_path):
+    path = tmp_path / "record.json"
+    _, schema, values = next(one for one in written if one[1] is records.Evaluated)
+    for key, of, message in (
+        (("trained", "top1"), "high", "trained.top1: Input should be a valid number"),
+        (("trained", "top1"), 100.5, "trained.top1: Input should be less than or equal to 100"),
+        (("trained", "top1"), -0.5, "trained.top1: Input should be greater than or equal to 0"),
+        (("trained", "top1_hits"), -1, "trained.top1_hits: Input should be greater than or equal to 0"),
+        (("images",), 0, "images: Input should be greater than or equal to 1"),
+        (("images",), "360", "images: Input should be a valid integer"),
+        (("logits", "largest"), float("inf"), "logits.largest: Input should be a finite number"),
+        (("code",), None, "code: Input should be a valid dictionary"),
+        (("inputs", "manifest.csv"), "0" * 63, "inputs.manifest.csv: String should match pattern '^[0-9a-f]{64}$'"),
+    ):
+        path.write_text(json.dumps(changed(values, key, lambda parent, name, of=of: parent.update({name: of}))))
+        assert said(path, schema) == f"{path} is damaged ({message})"
+    path.write_text("[]")
+    assert said(path, schema) == f"{path} is damaged (it is no JSON object)"
+
+
+@pytest.mark.parametrize("form", ["trained", "fused"])
+@pytest.mark.parametrize("share", ["top1", "top5"])
+def test_hits_and_shares_agree_or_it_is_no_record(written, tmp_path, form, share):
+    path = tmp_path / "record.json"
+    _, schema, values = next(one for one in written if one[1] is records.Evaluated)
+    hits = values[form][f"{share}_hits"]
+    wrong = values[form][share] - 0.01
+    path.write_text(json.dumps(changed(values, (form, share), lambda parent, name: parent.update({name: wrong}))))
+    assert said(path, schema) == f"{path} is damaged (Value error, {hits} hits of 360 images are not {wrong} %)"
+
+
+def test_a_run_is_of_its_row_or_its_detector_and_evidence_of_its_piece(written):
+    read = {schema: read_record(path, schema) for path, schema, _ in written}
+    assert read[records.Trained].row == read[records.Trained].of["row"]
+    assert read[records.TrainedDetector].row == read[records.TrainedDetector].of["detector"]
+    assert read[records.EvidenceRecord].piece == read[records.EvidenceRecord].of["piece"]
+
+
 def test_what_is_not_there_is_no_record(tmp_path):
     assert read_record(tmp_path / "gone.json", records.View) is None
     (tmp_path / "file").write_text("")

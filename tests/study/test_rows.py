@@ -126,20 +126,50 @@ def test_a_row_builds_its_network():
 
 
 @pytest.mark.parametrize(
-    ("text", "row", "label"),
+    ("text", "row", "label", "title", "family", "cost"),
     [
-        ("retinanet-resnet50", DetectorRow("retinanet", Row("plain", 50)), "RetinaNet, ResNet50"),
+        (
+            "retinanet-resnet50",
+            DetectorRow("retinanet", Row("plain", 50)),
+            "RetinaNet, ResNet50",
+            "RetinaNet",
+            "ResNet",
+            0,
+        ),
+        (
+            "retinanet-pd_a_resnet50",
+            DetectorRow("retinanet", Row("pd_a", 50)),
+            "RetinaNet, PD-A-ResNet50",
+            "RetinaNet",
+            "PD-A",
+            1,
+        ),
         (
             "cascade_rcnn-pd_b_resnet50-inside",
             DetectorRow("cascade_rcnn", Row("pd_b", 50), inside=True),
             "Cascade R-CNN, PD-B-ResNet50 and inside",
+            "Cascade R-CNN",
+            "PD-B inside",
+            3,
         ),
     ],
 )
-def test_detectors(text, row, label):
+def test_detectors(text, row, label, title, family, cost):
     assert DetectorRow.parse(text) == row
     assert (row.id, str(row), row.place, row.label) == (text, text, f"detection/{text}", label)
+    assert (row.title, row.family, row.cost) == (title, family, cost)
     assert row.plain == DetectorRow(row.detector, Row("plain", 50))
+
+
+def test_rows_as_the_paper_prints_them():
+    assert Row.printed("PD-B-ResNet18") == Row("pd_b", 18)
+    assert Row.printed("ResNet50") == Row("plain", 50)
+    printed = DetectorRow.printed("Cascade R-CNN", "PD-A-ResNet50")
+    assert printed == DetectorRow("cascade_rcnn", Row("pd_a", 50), inside=False)
+
+
+def test_a_run_is_of_seed_0_unless_it_says_another():
+    assert Run(Row("plain", 18)) == Run(Row("plain", 18), 0)
 
 
 def test_a_wrong_detector_is_refused_by_name():

@@ -319,6 +319,8 @@ def test_a_setting_that_is_gone_is_named_too(preset):
     recipe = job.settings["recipe"] | {"compile": True}
     change_record(job, settings=job.settings | {"recipe": recipe})
     assert why(job) == [("settings", "compile changed")]
+    change_record(job, settings=job.settings | {"schedule": {"steps": [1, 2]}})
+    assert why(job) == [("settings", "schedule changed")]
 
 
 def test_settings_of_a_detector_are_named_likewise(tmp_path, monkeypatch):
