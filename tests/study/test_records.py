@@ -200,6 +200,13 @@ def test_a_record_is_read_as_it_was_written(tmp_path):
     assert path.read_text().endswith("}\n")
 
 
+def test_what_was_read_stays_as_it_is(tmp_path):
+    write_record(tmp_path / "record.json", records.View, view())
+    record = read_record(tmp_path / "record.json", records.View)
+    with pytest.raises(ValidationError, match="Instance is frozen"):
+        record.preset = "mine"
+
+
 def test_an_edit_shows_whatever_its_layout(tmp_path):
     path = tmp_path / "record.json"
     write_record(path, records.View, view())

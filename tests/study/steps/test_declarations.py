@@ -1,5 +1,6 @@
 """What each step declares, key by key: of one job of a study with detectors and a checkpoint of others."""
 
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from paradise.errors import UserError
 from paradise.study.preset import Preset
 from paradise.study.provenance import PACKAGES
 from paradise.study.rows import DetectorRow, Row, Run
-from paradise.study.steps import Job, all_steps, in_words, places, run_from, weights_of
+from paradise.study.steps import STEPS, Job, all_steps, in_words, places, run_from, weights_of
 from paradise.study.steps.table import wanted
 
 ROW, DETECTOR = "pd_b_resnet18", "retinanet-pd_b_resnet50"
@@ -185,6 +186,19 @@ def test_a_report_shows_the_evidence_that_has_been_made(tmp_path, monkeypatch):
     path.write_text("{}")
     inputs = all_steps()["report"].job(preset).inputs
     assert {name: of for name, of in inputs.items() if "evidence" in name} == {"evidence/pruning.json": path}
+
+
+def test_steps_and_jobs_are_values(preset):
+    step = all_steps()["train"]
+    with pytest.raises(FrozenInstanceError):
+        step.name = "retrain"
+    with pytest.raises(FrozenInstanceError):
+        step.job(preset, row=ROW, seed="0").preset = None
+
+
+def test_an_unknown_step_is_refused_by_name():
+    with pytest.raises(UserError, match=r"^unknown step 'trian'; did you mean 'train'\?$"):
+        STEPS.get("trian")
 
 
 def test_every_package_that_decides_numbers_is_in_records():
