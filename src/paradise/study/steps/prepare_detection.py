@@ -13,8 +13,8 @@ from paradise.study.terminal.options import DIGITS, PresetPath, detection_of
 def annotations(preset: Preset, wildcards: Wildcards) -> dict[str, Path]:
     """The annotations of both splits, by what records call them."""
     section = detection_of(preset)
-    dataset = DETECTION_SETS.get(section.dataset)
-    return {f"annotations of {split}": dataset.annotations(section, split) for split in ("train", "val")}
+    files: dict[str, Path] = DETECTION_SETS.get(section.dataset).annotation_files(section)
+    return files
 
 
 STEP = Step(
@@ -35,7 +35,7 @@ STEP = Step(
 
 
 def command(preset: PresetPath = DIGITS) -> None:
-    """Compose the embedded detection set, or check COCO: detection.json in the preset's folder."""
+    """Compose the embedded detection set, or check COCO and write its annotations anew: detection.json beside them."""
     study = Preset.load(preset)
     section = detection_of(study)
     from paradise.study.detection.data import prepare
