@@ -1,4 +1,4 @@
-"""Those of mmcv's compiled operators that RetinaNet and Cascade R-CNN call, in PyTorch: a detector without a compiler.
+"""Those of mmcv's compiled operators that RetinaNet and Cascade R-CNN call, in PyTorch: detection without a compiler.
 
 `pip install --no-deps onedl-mmcv` compiles nothing, since its build does not see torch, and `import mmcv.ops` then
 fails for want of `mmcv._ext`. `python -m paradise.mmcv_operators` puts a file of that name into mmcv's folder, which
@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from paradise.errors import UserError
 from paradise.files import replacing
@@ -46,6 +47,8 @@ from paradise.mmcv_operators import (
     nms,
     roi_align_backward,
     roi_align_forward,
+    sigmoid_focal_loss_backward,
+    sigmoid_focal_loss_forward,
 )
 from paradise.mmcv_operators import missing as __getattr__
 '''
@@ -344,6 +347,58 @@ class Axis:
         return worth.sum(2) / counted
 
 
+@torch.no_grad()
+def sigmoid_focal_loss_forward(
+    input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
+) -> None:
+    """The focal loss (Lin et al., 2017) of each class, which mmdetection leaves to mmcv on a GPU alone.
+
+    Args:
+        input: [N, C], logits.
+        target: [N], int64, classes; C for none of them.
+        weight: Empty.
+        output: [N, C], which is overwritten.
+        gamma: The exponent by which easy examples count less.
+        alpha: The share of the class itself; the other classes have 1 less it.
+
+    Raises:
+        NotImplementedError: The classes have weights.
+    """
+    p, q, hit, log_p, log_q = _focal(input, target, weight)
+    output.copy_(torch.where(hit, -alpha * q**gamma * log_p, (alpha - 1) * p**gamma * log_q))
+
+
+@torch.no_grad()
+def sigmoid_focal_loss_backward(
+    input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
+) -> None:
+    """The derivative of `sigmoid_focal_loss_forward` by its `input`.
+
+    Args:
+        input: See there, as for all that follow but `grad_input`.
+        target: See there.
+        weight: See there.
+        grad_input: [N, C], which is overwritten.
+        gamma: See there.
+        alpha: See there.
+
+    Raises:
+        NotImplementedError: As there.
+    """
+    p, q, hit, log_p, log_q = _focal(input, target, weight)
+    of_hit = -alpha * q**gamma * (q - gamma * p * log_p)
+    grad_input.copy_(torch.where(hit, of_hit, (alpha - 1) * p**gamma * (gamma * q * log_q - p)))
+
+
+def _focal(input: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Of each class its probability p, q = 1 - p, whether it is the target, log(p) and log(q)."""
+    if weight.numel():
+        raise NotImplementedError(f"mmcv's focal loss with weights of classes is not in PyTorch here; {COMPILE}")
+    x = input.to(torch.promote_types(input.dtype, torch.float32))
+    hit = target[:, None] == torch.arange(input.shape[1], device=input.device)
+    return x.sigmoid(), (-x).sigmoid(), hit, logsigmoid(x), logsigmoid(-x)
+
+
 def get_compiler_version() -> str:
     """What mmcv says of itself in a log, as it does where it cannot tell."""
     return "n/a"
@@ -384,7 +439,7 @@ def install() -> Path | None:
     path = Path(mmcv.origin).with_name("_ext.py")
     if any(path.with_name(f"_ext{suffix}").exists() for suffix in EXTENSION_SUFFIXES):
         return None
-    if path.exists() and "paradise.mmcv_operators" not in path.read_text():
+    if path.is_file() and "paradise.mmcv_operators" not in path.read_text():
         raise UserError(f"{path} is not ParaDise's; delete it if nothing needs it")
     with replacing(path) as temporary:
         temporary.write_text(EXTENSION)
@@ -397,7 +452,7 @@ def main() -> None:
         path = install()
     except UserError as error:
         sys.exit(f"error: {error}")
-    print(f"mmcv's operators are ParaDise's: {path}" if path else "mmcv has compiled operators: nothing to do")
+    print(f"mmcv now takes operators from here: {path}" if path else "mmcv has compiled operators: nothing to do")
 
 
 if __name__ == "__main__":
