@@ -7,16 +7,19 @@ from pathlib import Path
 import pytest
 from coco_sets import write_set
 from mmdet.registry import DATASETS
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from paradise.errors import UserError
 from paradise.study.detection import config
 from paradise.study.detection.data import categories, prepare, prepared
 from paradise.study.detection.evaluate import average_precisions
-from paradise.study.preset import DetectionData
+from paradise.study.preset import DetectionData, Preset
 from paradise.study.registry import DETECTION_SETS
 from paradise.study.rows import DetectorRow
 
 pytestmark = pytest.mark.slow  # it loads mmdetection
+LATENCY = {"image_size": 64, "rounds": 1, "threads": 1}
 ROW = DetectorRow.parse("retinanet-resnet50")
 
 
@@ -193,3 +196,24 @@ def test_every_variant_that_is_accepted_is_right(tmp_path, variant):
     cat, dog = NAMES.get(variant, ("cat", "dog"))
     assert sorted(categories(section)) == sorted((cat, dog)) and sorted(categories(section).values()) == [1, 2]
     assert {(name, colour) for name, colour in seen_in_training(section) if colour} == {(cat, "red"), (dog, "blue")}
+
+
+def test_without_detections_a_size_without_objects_has_no_precision(tmp_path):
+    section = write_set(tmp_path / "set")
+    prepare(section, "small")
+    found = average_precisions(DETECTION_SETS.get("coco").annotations(section, "val"), [])
+    assert found == {"ap": 0, "ap50": 0, "ap75": 0, "ap_s": 0, "ap_m": 0, "ap_l": None}
+
+
+@pytest.mark.parametrize("names", [*NAMES.values(), ("a\\b", "c{}"), ("{{ fileDirname }}", "dog")])
+def test_a_written_configuration_has_the_names_or_is_refused(tmp_path, names, detectors):
+    prepare(section := write_set(tmp_path / "set", named(*names)), "small")
+    values = detectors.values() | {"detection": section.values() | {"rows": "all", "latency": LATENCY}}
+    preset, output = Preset.of(values, Path("config/small.yaml")), tmp_path / "mine.py"
+    if "{{" in names[0]:
+        with pytest.raises(UserError, match=rf"^{output} cannot be written: mmengine takes what stands in '{{{{' for "):
+            config.write_config(ROW, preset, output)
+        assert not output.exists()
+    else:
+        config.write_config(ROW, preset, output)
+        assert sorted(Config.fromfile(output).train_dataloader.dataset.metainfo.classes) == sorted(names)

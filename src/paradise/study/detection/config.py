@@ -90,14 +90,20 @@ def write_config(row: DetectorRow, preset: Preset, output: Path) -> None:
         output: A Python file.
 
     Raises:
-        UserError: The file has another suffix, or the data were not prepared.
+        UserError: The file has another suffix, the data were not prepared, or mmengine would read a name otherwise.
     """
     if output.suffix != ".py":
         raise UserError(f"{output} is no .py file, as mmdetection's configurations are; choose another name")
     section = preset.detection_of(row)
     prepared(section)
     weights = Run(row.backbone, preset.seeds[0]).folder(preset.results) / "weights.safetensors"
-    write_text(output, study_config(row, section, weights).pretty_text)
+    text = study_config(row, section, weights).pretty_text
+    if "{{" in text:
+        raise UserError(
+            f"{output} cannot be written: mmengine takes what stands in '{{{{' for its own variables; "
+            "give the category, or the folder, a name without"
+        )
+    write_text(output, text)
 
 
 def _set_recipe(config: Config, recipe: DetectionRecipe) -> None:

@@ -153,21 +153,27 @@ def average_precisions(annotations: Path, found: list[dict[str, Any]]) -> dict[s
     """Box AP as COCO defines it.
 
     Args:
-        annotations: The truth, a file in COCO's format.
+        annotations: The truth, a file as the study writes it.
         found: All detections, in COCO's format of results.
 
     Returns:
         The six of `METRICS`, in %; None where a size has no objects.
     """
-    if not found:
-        return dict.fromkeys(METRICS, 0.0)
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its own table
         truth = COCO(annotations)
-        evaluation = COCOeval(truth, truth.loadRes(found), "bbox")
+        evaluation = COCOeval(truth, truth.loadRes(found) if found else _nothing(truth), "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
     return {name: 100 * float(value) if value >= 0 else None for name, value in zip(METRICS, evaluation.stats)}
+
+
+def _nothing(truth: COCO) -> COCO:
+    """No detections, which pycocotools cannot load."""
+    nothing = COCO()
+    nothing.dataset = truth.dataset | {"annotations": []}
+    nothing.createIndex()
+    return nothing
 
 
 def detections(sample: DetDataSample, numbers: list[int]) -> list[dict[str, Any]]:
