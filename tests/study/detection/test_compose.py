@@ -7,6 +7,7 @@ from PIL import Image
 from paradise.errors import UserError
 from paradise.study.data.sets.digits import read_digits
 from paradise.study.detection.compose import INK, SIDE, compose, scaled, write_digits
+from paradise.study.hashes import sha256
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +91,36 @@ def test_other_files_are_left_alone(tmp_path):
     with pytest.raises(UserError, match=r"^.* holds other files, such as .*holiday\.png; choose another folder"):
         write_digits(tmp_path, {"train": 5, "val": 5})
     assert [path.name for path in tmp_path.rglob("*.png")] == ["holiday.png"]
+
+
+@pytest.mark.parametrize("name", ["train/00003.png", "train/1.png", "val/90000.png", "annotations/instances_val.json"])
+def test_files_of_others_with_names_like_ours_are_left_alone(tmp_path, name):
+    path = tmp_path / name
+    path.parent.mkdir()
+    path.write_text("mine")
+    with pytest.raises(UserError, match=rf"{name}.*; choose another "):
+        write_digits(tmp_path, {"train": 24, "val": 16})
+    assert [(file.name, file.read_text()) for file in tmp_path.rglob("*") if file.is_file()] == [(path.name, "mine")]
+
+
+def test_what_was_written_is_replaced(tmp_path):
+    """Fewer images, after a call that was ended and with an image that was changed."""
+    write_digits(tmp_path, {"train": 26, "val": 16})
+    (tmp_path / "annotations" / "instances_train.json").unlink()
+    (tmp_path / "val" / "00003.png").write_text("changed")
+    write_digits(tmp_path, {"train": 24, "val": 16})
+    assert len(list((tmp_path / "train").glob("*.png"))) == 24
+    Image.open(tmp_path / "val" / "00003.png").load()
+
+
+@pytest.mark.slow
+def test_the_published_images_are_made_to_the_bit(tmp_path):
+    """By the hashes in the published records, which name every image's."""
+    write_digits(tmp_path, {"train": 400, "val": 100})
+    assert {path.stem: sha256(path) for path in (tmp_path / "annotations").iterdir()} == {
+        "instances_train": "4ced4dd5c5d6f25d41d8ea939f6a46fe546d32f503c7c4f465b3f542b4efa3ed",
+        "instances_val": "dece7f0fc14f52999d61cf06f5ef50ca998fd79183299b5a7cb482f0598c9572",
+    }
 
 
 def test_too_few_images_are_refused(tmp_path):

@@ -21,7 +21,7 @@ from paradise.study.detection.sets import Counts
 from paradise.study.files import write_text
 from paradise.study.terminal.progress import reporting
 
-MAX_BYTES = 4 << 30  # of an annotation file; COCO's largest has half a gigabyte, and takes six of memory
+MAX_BYTES = 4 << 30  # of an annotation file; COCO's largest has half a gigabyte
 NARROW = 1  # pixel: mmdetection trains on no box that is narrower or lower, of which COCO has some
 THINNEST = 1e-3  # pixels: below it a box may not even overlap with itself
 OVER = 2  # pixels by which a box may leave its image: COCO's own are rounded
@@ -310,6 +310,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"an object has the key {shown(twice)} twice")
+    found.pop("segmentation", None)  # most of the memory, and never read
     return found
 
 

@@ -5,6 +5,7 @@ Digits of the classification's training split are in training images alone.
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from paradise.errors import UserError
 from paradise.files import replacing
 from paradise.study.data.pixels import encode
 from paradise.study.data.sets.digits import read_digits
+from paradise.study.detection.annotations import read_json, refuse_others
 from paradise.study.detection.sets import Counts
 from paradise.study.files import write_json
 from paradise.study.terminal.progress import Reporter, reporting
@@ -28,6 +30,7 @@ PER_IMAGE = (2, 6)
 INK = 64  # of 255: what is fainter belongs to no box
 # Areas of boxes, in square pixels, as COCO parts them.
 SIZES = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, SIDE**2)}
+NAME = re.compile(r"[0-9]{5,}\.png")
 CATEGORIES = [{"id": label + 1, "name": str(label)} for label in range(10)]
 
 Box = tuple[int, int, int, int]  # left, top, width and height, in pixels
@@ -47,12 +50,9 @@ def write_digits(folder: Path, images: dict[str, int]) -> Counts:
     Raises:
         UserError: There are other files, of which none is touched; or so few images have no digits of some size.
     """
-    for split in images:
-        for path in (folder / split).rglob("*"):
-            ours = path.name.startswith(".") or (path.suffix == ".png" and path.stem.isdigit())
-            if path.is_file() and not ours:
-                raise UserError(f"{folder} holds other files, such as {path}; choose another folder for the images")
     digits, counted = read_digits(), {}
+    for number, split in enumerate(images):
+        _refuse_others(folder, split, digits[split], number)
     with reporting(f"{folder}: composing", sum(images.values())) as report:
         for number, (split, count) in enumerate(images.items()):
             content = _write_images(folder / split, digits[split], number, count, report)
@@ -65,6 +65,22 @@ def write_digits(folder: Path, images: dict[str, int]) -> Counts:
     return counted
 
 
+def _refuse_others(folder: Path, split: str, digits: Sequence[Digit], number: int) -> None:
+    """Raises UserError where files lie in a split's folder that no call of `write_digits` wrote.
+
+    Its own are listed in the annotations; a call that was ended before it wrote these left what is composed again.
+    """
+    target = folder / "annotations" / f"instances_{split}.json"
+    refuse_others(target)
+    listed = {image["file_name"] for image in read_json(target)["images"]} if target.exists() else set()
+    for path in sorted((folder / split).rglob("*")):
+        name = path.relative_to(folder / split).as_posix()
+        if name in listed or path.name.startswith(".") or not path.is_file():
+            continue
+        if not NAME.fullmatch(name) or path.read_bytes() != _compose_png(digits, number, int(path.stem))[0]:
+            raise UserError(f"{folder} holds other files, such as {path}; choose another folder for the images")
+
+
 def _write_images(
     folder: Path, digits: Sequence[Digit], number: int, count: int, report: Reporter
 ) -> dict[str, list[dict[str, Any]]]:
@@ -73,8 +89,7 @@ def _write_images(
     listed: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for index in range(count):
-        pixels, objects = compose(digits, np.random.default_rng([number, index]))
-        png = encode(pixels)
+        png, objects = _compose_png(digits, number, index)
         name = f"{index:05d}.png"
         with replacing(folder / name) as temporary:
             temporary.write_bytes(png)
@@ -96,6 +111,12 @@ def _write_images(
         if int(path.stem) >= count:
             path.unlink()
     return {"images": listed, "annotations": annotations, "categories": CATEGORIES}
+
+
+def _compose_png(digits: Sequence[Digit], number: int, index: int) -> tuple[bytes, list[tuple[int, Box]]]:
+    """The file of one image of the split with this number, and its objects."""
+    pixels, objects = compose(digits, np.random.default_rng([number, index]))
+    return encode(pixels), objects
 
 
 def compose(digits: Sequence[Digit], random: np.random.Generator) -> tuple[np.ndarray, list[tuple[int, Box]]]:
