@@ -103,6 +103,12 @@ def test_files_of_others_with_names_like_ours_are_left_alone(tmp_path, name):
     assert [(file.name, file.read_text()) for file in tmp_path.rglob("*") if file.is_file()] == [(path.name, "mine")]
 
 
+def test_a_folder_that_cannot_be_is_said(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"^.*/file/train/00000\.png cannot be written: Not a directory$"):
+        write_digits(tmp_path / "file", {"train": 24, "val": 16})
+
+
 def test_what_was_written_is_replaced(tmp_path):
     """Fewer images, after a call that was ended and with an image that was changed."""
     write_digits(tmp_path, {"train": 26, "val": 16})

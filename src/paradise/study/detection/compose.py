@@ -85,7 +85,6 @@ def _write_images(
     folder: Path, digits: Sequence[Digit], number: int, count: int, report: Reporter
 ) -> dict[str, list[dict[str, Any]]]:
     """Writes `count` images of the split with this number, removes what is there of more, and gives the annotations."""
-    folder.mkdir(parents=True, exist_ok=True)
     listed: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for index in range(count):

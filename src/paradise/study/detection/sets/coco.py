@@ -56,7 +56,7 @@ def _root(section: DetectionData) -> Path:
 
 
 DATASET = DetectionSet(
-    title="COCO val2017",
+    title="COCO val2017, or other images in folders like its",
     embedded=False,
     check=check,
     annotations=annotation_file,
