@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from paradise.errors import UserError
+from paradise.study.detection import data
 from paradise.study.detection.data import categories, prepare, prepared
 from paradise.study.hashes import sha256
 from paradise.study.preset import DetectionData
@@ -199,6 +200,19 @@ def test_what_was_prepared_is_used_whatever_becomes_of_its_source(coco, tmp_path
     for split in ("train", "val"):
         (coco / "annotations" / f"instances_{split}2017.json").write_text("{")
     assert len(prepared(section(tmp_path))) == 2
+
+
+@pytest.mark.parametrize("read_again", [data.READ_AGAIN, 0])
+def test_other_images_with_the_same_names_are_refused(coco, tmp_path, monkeypatch, read_again):
+    """Those of another source, to which nobody prepared the folder; of very many a sample is looked at."""
+    monkeypatch.setattr(data, "READ_AGAIN", read_again)
+    prepare(section(tmp_path), "small")
+    for image in coco.glob("*2017/*.jpg"):
+        Image.new("RGB", (64, 48), "red").save(image)
+    with pytest.raises(
+        UserError, match=r"^.*train2017/0+\.jpg is not what was prepared; run `paradise detection prepare`"
+    ):
+        prepared(section(tmp_path))
 
 
 def test_a_composed_image_that_was_changed_is_refused(tmp_path):

@@ -35,7 +35,7 @@ STEP = Step(
 
 
 def command(preset: PresetPath = DIGITS) -> None:
-    """Compose the embedded detection set, or check COCO: detection.json in the preset's folder."""
+    """Compose the embedded detection set, or check COCO and write its annotations anew: detection.json beside them."""
     study = Preset.load(preset)
     section = detection_of(study)
     from paradise.study.detection.data import prepare
