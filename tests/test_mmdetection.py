@@ -2,19 +2,18 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
+import mmdet
 import pytest
 import torch
-from conftest import REPOSITORY, scramble
+from conftest import scramble
 from mmdet.models import ResNet
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from torch import nn
+from uncompiled import copy_mmcv, run_with
 
 from paradise import create_model, fuse
 from paradise.errors import UserError
@@ -125,22 +124,41 @@ def test_settings_mean_what_they_mean_in_mmdetection():
     assert all(parameter.requires_grad for parameter in free.parameters())
 
 
-def test_a_users_configuration_runs_through_mmdetections_runner(tmp_path):
-    """One file, written as a user would: the backbone's lines, and where the data are."""
-    folder = tmp_path / "digits"
-    write_digits(folder, {"train": 20, "val": 20})
-    (tmp_path / "mine.py").write_text(
-        textwrap.dedent(f"""
-            _base_ = "mmdet::retinanet/retinanet_r18_fpn_1x_coco.py"
-            custom_imports = dict(imports=["paradise.mmdetection"])
-            # Without weights the BatchNorms have no statistics to go by.
-            model = dict(
-                backbone=dict(type="ParaDiseResNet", kind="pd_a", init_cfg=None, norm_eval=False, frozen_stages=-1),
-                bbox_head=dict(num_classes=10),
-            )
+@pytest.fixture(scope="module")
+def uncompiled(tmp_path_factory) -> Path:
+    """An mmcv that was not compiled, with this project's operators."""
+    mmcv = copy_mmcv(tmp_path_factory.mktemp("uncompiled"))
+    installed = run_with(mmcv, "-m", "paradise.mmcv_operators")
+    assert installed.returncode == 0, installed.stderr
+    return mmcv
 
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("digits")
+    write_digits(folder, {"train": 20, "val": 20})
+    return folder
+
+
+def run_tool(mmcv: Path, tool: str, folder: Path, *arguments: object) -> None:
+    """Runs one of mmdetection's own tools with the configuration `mine.py` in `folder`."""
+    path = Path(mmdet.__file__).parent / ".mim" / "tools" / tool
+    done = run_with(mmcv, path, folder / "mine.py", *arguments, cwd=folder)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+
+
+def logged(folder: Path) -> list[dict]:
+    return [json.loads(line) for path in folder.glob("*/vis_data/scalars.json") for line in path.open()]
+
+
+def write_configuration(folder: Path, base: str, images: Path, settings: str) -> None:
+    """One file as a user would write it: the backbone's lines, and where the data are."""
+    (folder / "mine.py").write_text(
+        textwrap.dedent(f"""
+            _base_ = "mmdet::{base}"
+            custom_imports = dict(imports=["paradise.mmdetection"])
             classes = tuple("0123456789")
-            data = dict(data_root="{folder}/", metainfo=dict(classes=classes))
+            data = dict(data_root="{images}/", metainfo=dict(classes=classes))
             train_dataloader = dict(
                 num_workers=0, persistent_workers=False,
                 dataset=dict(**data, ann_file="annotations/instances_train.json", data_prefix=dict(img="train/")),
@@ -149,33 +167,76 @@ def test_a_users_configuration_runs_through_mmdetections_runner(tmp_path):
                 num_workers=0, persistent_workers=False,
                 dataset=dict(**data, ann_file="annotations/instances_val.json", data_prefix=dict(img="val/")),
             )
-            val_evaluator = dict(ann_file="{folder}/annotations/instances_val.json")
+            val_evaluator = dict(ann_file="{images}/annotations/instances_val.json")
             test_dataloader, test_evaluator = val_dataloader, val_evaluator
             train_cfg = dict(max_epochs=1)
-            work_dir = "{tmp_path}/work"
+            work_dir = "{folder}/work"
         """)
+        + textwrap.dedent(settings)
     )
-    import mmdet
 
-    tool = Path(mmdet.__file__).parent / ".mim" / "tools" / "train.py"
-    # After one epoch no score is above mmdetection's threshold.
-    small = [
-        "model.test_cfg.score_thr=0.0",
-        "train_dataloader.dataset.pipeline.2.scale=(64,64)",
-        "val_dataloader.dataset.pipeline.1.scale=(64,64)",
-    ]
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "src"), "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [sys.executable, tool, tmp_path / "mine.py", "--cfg-options", *small],
-        capture_output=True,
-        text=True,
-        env=environment,
-        cwd=tmp_path,
+
+SMALL = ["train_dataloader.dataset.pipeline.2.scale=(64,64)", "val_dataloader.dataset.pipeline.1.scale=(64,64)"]
+
+
+def test_a_users_retinanet_is_trained_and_tested_by_mmdetections_tools(images, uncompiled, tmp_path):
+    """Without mmcv's compiled operators. `test.py` needs them before it reads what the configuration imports."""
+    # Without weights the BatchNorms have no statistics to go by. After one epoch no score is above the threshold.
+    write_configuration(
+        tmp_path,
+        "retinanet/retinanet_r18_fpn_1x_coco.py",
+        images,
+        """
+        model = dict(
+            backbone=dict(type="ParaDiseResNet", kind="pd_a", init_cfg=None, norm_eval=False, frozen_stages=-1),
+            bbox_head=dict(num_classes=10),
+            test_cfg=dict(score_thr=0.0),
+        )
+        """,
     )
-    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
-    scalars = next((tmp_path / "work").glob("*/vis_data/scalars.json")).read_text().splitlines()
-    logged = [json.loads(line) for line in scalars]
-    assert all(math.isfinite(line["loss"]) for line in logged if "loss" in line)
-    assert any("coco/bbox_mAP" in line for line in logged)
-    saved = torch.load(tmp_path / "work" / "epoch_1.pth", weights_only=False)["state_dict"]
-    assert "backbone.layer4.1.conv2.group.conv.weight" in saved
+    run_tool(uncompiled, "train.py", tmp_path, "--cfg-options", *SMALL)
+    lines = logged(tmp_path / "work")
+    assert all(math.isfinite(line["loss"]) for line in lines if "loss" in line)
+    trained = next(line["coco/bbox_mAP"] for line in lines if "coco/bbox_mAP" in line)
+    weights = tmp_path / "work" / "epoch_1.pth"
+    assert "backbone.layer4.1.conv2.group.conv.weight" in torch.load(weights, weights_only=False)["state_dict"]
+    run_tool(
+        uncompiled,
+        "test.py",
+        tmp_path,
+        weights,
+        "--work-dir",
+        tmp_path / "tested",
+        "--cfg-options",
+        SMALL[1].replace("val", "test"),
+    )
+    (tested,) = (json.loads(path.read_text()) for path in (tmp_path / "tested").glob("*/*.json"))
+    assert tested["coco/bbox_mAP"] == trained
+
+
+def test_a_users_cascade_rcnn_is_trained_with_a_spawned_worker(images, uncompiled, tmp_path):
+    """The worker begins as a Python of its own, which has read no configuration when it is given the images."""
+    write_configuration(
+        tmp_path,
+        "cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py",
+        images,
+        """
+        model = dict(
+            backbone=dict(
+                type="ParaDiseResNet", depth=18, kind="pd_b", init_cfg=None, norm_eval=False, frozen_stages=-1
+            ),
+            neck=dict(in_channels=[64, 128, 256, 512]),
+            train_cfg=dict(rpn_proposal=dict(max_per_img=20)),
+            test_cfg=dict(rpn=dict(max_per_img=20)),
+        )
+        env_cfg = dict(mp_cfg=dict(mp_start_method="spawn"))
+        """,
+    )
+    stages = [f"model.roi_head.bbox_head.{stage}.num_classes=10" for stage in range(3)]
+    sampled = [f"model.train_cfg.rcnn.{stage}.sampler.num=16" for stage in range(3)]
+    spawned = ["train_dataloader.num_workers=1"]
+    run_tool(uncompiled, "train.py", tmp_path, "--cfg-options", *SMALL, *stages, *sampled, *spawned)
+    lines = logged(tmp_path / "work")
+    losses = [line for line in lines if "loss" in line]
+    assert all(math.isfinite(line["loss"]) and line["s2.loss_cls"] > 0 for line in losses) and losses
+    assert any("coco/bbox_mAP" in line for line in lines)
