@@ -107,6 +107,17 @@ def test_the_record_says_where_it_is_from(file, preset, tmp_path):
     assert run_of(read_run(folder)) == GATED
 
 
+@pytest.mark.parametrize(
+    "said", [[1], float("nan"), float("-inf"), 10**400, True, torch.ones(2), {"a": 1}, b"x", None], ids=repr
+)
+def test_what_a_checkpoint_says_of_itself_is_left_out_where_it_is_nonsense(file, preset, tmp_path, said):
+    checkpoint = torch.load(file) | dict.fromkeys(("arch", "epoch", "best_prec1"), said)
+    torch.save(checkpoint, file)
+    import_checkpoint(file, GATED, preset, tmp_path / "imported")
+    record = read_run(tmp_path / "imported")
+    assert record.checkpoint.model_dump(exclude_none=True) == {"file": file.name, "sha256": sha256(file)}
+
+
 def test_it_is_fused_and_evaluated_like_a_run(file, preset, tmp_path):
     import_checkpoint(file, GATED, preset, tmp_path / "imported")
     write_fused(tmp_path / "imported")

@@ -96,6 +96,18 @@ def test_a_wrong_fusion_shows(run_folder):
     )
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_outputs_that_are_no_numbers_are_an_error(run_folder, value):
+    state = load_file(run_folder / "fused.safetensors")
+    state["fc.bias"][0] = value
+    save_file(state, run_folder / "fused.safetensors")
+    outputs = {"fused.safetensors": sha256(run_folder / "fused.safetensors")}
+    rewritten(run_folder / "fused.json", Fused, outputs=outputs)
+    with pytest.raises(UserError, match=r"the fused network's outputs are not finite; train the row again$"):
+        evaluate(run_folder, 1)
+    assert not (run_folder / "evaluation.json").exists()
+
+
 def test_images_that_were_not_seen_are_an_error(run_folder, monkeypatch):
     def short(*arguments):
         return list(EvaluationLoader(*arguments))[:-1]

@@ -9,9 +9,9 @@ from paradise.errors import UserError
 from paradise.models import create_model
 from paradise.study.code import fingerprint
 from paradise.study.hashes import sha256
-from paradise.study.records import Trained, write_record
+from paradise.study.records import Fused, Trained, write_record
 from paradise.study.rows import Row, Run
-from paradise.study.runs import data_of, fused_model, read_run, run_of, trained_model, write_fused
+from paradise.study.runs import batch_size, data_of, fused_model, read_run, run_of, trained_model, write_fused
 from paradise.weights import save_weights
 
 ROW = "pd_b_resnet18-standard1-skeleton"
@@ -114,6 +114,32 @@ def test_a_fused_form_that_is_not_its_records_is_refused(run_folder, damage):
     assert str(refused.value) == (
         f"{run_folder}/fused.safetensors is not what {run_folder}/fused.json records; "
         f"run `paradise fuse {run_folder}` again"
+    )
+
+
+@pytest.mark.parametrize("change", [{"preset": "other"}, {"of": {"row": ROW, "run": "seed1"}}])
+def test_a_fused_form_of_another_run_is_refused(run_folder, change):
+    sealed(run_folder / "fused.json", Fused, **change)
+    with pytest.raises(UserError) as refused:
+        fused_model(run_folder)
+    assert str(refused.value) == f"{run_folder}/fused.json is of another run; run `paradise fuse {run_folder}` again"
+
+
+@pytest.mark.parametrize("name", ["data", "recipe"])
+@pytest.mark.parametrize("section", [None, [], {}, {"image_size": "x"}, {"epochs": None}])
+def test_settings_that_there_are_no_longer_are_named(run_folder, name, section):
+    settings = json.loads((run_folder / "run.json").read_text())["settings"]
+    sealed(run_folder / "run.json", Trained, settings=settings | {name: section})
+    with pytest.raises(UserError, match=rf"^{ROW} seed0 was made with another '\w+' \(.*\); train it again$"):
+        (data_of if name == "data" else batch_size)(read_run(run_folder))
+
+
+def test_a_start_of_the_lotterys_is_no_run_of_a_row(run_folder):
+    sealed(run_folder / "run.json", Trained, of={"start": "random", "seed": "0"}, start="random")
+    with pytest.raises(UserError) as refused:
+        write_fused(run_folder)
+    assert str(refused.value) == (
+        f"{run_folder}/run.json is of a start of the lottery's, not of a row; its evidence evaluates it"
     )
 
 

@@ -6,6 +6,7 @@ They are the steps' `check`: each returns what is wrong, or None. What is not he
 
 import csv
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ from paradise.study.rows import DetectorRow, Row
 from paradise.study.steps import Job
 
 FORMS = ("trained", "fused")
-MALFORMED = (OSError, ValueError, LookupError, TypeError)  # what a file raises that is not what it should be
+# What a file raises that is not what it should be.
+MALFORMED = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, csv.Error)
 Rows = Iterable[Row] | Iterable[DetectorRow]
 
 
@@ -85,7 +87,7 @@ def check_detector(job: Job, record: TrainedDetector) -> str | None:
     if recipe is not None and record.iterations != recipe.iterations:
         return f"{job.record}: {record.iterations} iterations are not the recipe's"
     path = job.record.with_name("log.csv")
-    logged = _read(path, _count_lines)
+    logged = _read(path, _count_iterations)
     return None if logged in (None, record.iterations) else f"{path} does not have the iterations of its record"
 
 
@@ -131,7 +133,7 @@ def check_evidence(job: Job, record: EvidenceRecord) -> str | None:
         for seed in job.preset.evidence_seeds:
             path = job.preset.results / log(start, seed)
             epochs = _read(path, _read_epochs)
-            if epochs is not None and _within(record.evidence, "curves", start, str(seed)) != epochs["val_top1"]:
+            if epochs is not None and _within(record.evidence, "curves", start, str(seed)) != epochs.get("val_top1"):
                 return f"{job.record}: the curve of {start}, seed {seed}, is not that of {path}"
     return None
 
@@ -187,8 +189,11 @@ def _read_lines(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file, strict=True))
 
 
-def _count_lines(path: Path) -> int:
-    return len(_read_lines(path))
+def _count_iterations(path: Path) -> int:
+    """How many iterations a detector's log has; 0 where these are not numbered, or one has no loss."""
+    lines = _read_lines(path)
+    numbered = [int(line["iteration"]) for line in lines] == list(range(1, len(lines) + 1))
+    return len(lines) if numbered and all(math.isfinite(float(line["loss"])) for line in lines) else 0
 
 
 def _count_images(path: Path) -> dict[str, int]:
@@ -199,12 +204,13 @@ def _count_images(path: Path) -> dict[str, int]:
 
 
 def _read_epochs(path: Path) -> dict[str, Any]:
-    """How many epochs a training's log has, the best one, and the accuracy after each."""
+    """How many epochs a training's log has (0 where these are not numbered), the best, and the accuracy after each."""
     lines = _read_lines(path)
+    numbered = [int(line["epoch"]) for line in lines] == list(range(1, len(lines) + 1))
     top1 = [float(line["val_top1"]) for line in lines]
     best = lines[top1.index(max(top1))]
     numbers = [int(best["epoch"]), float(best["val_top1"]), float(best["val_top5"])]
-    return {"count": len(lines), "best": numbers, "val_top1": top1}
+    return {"count": len(lines) if numbered else 0, "best": numbers, "val_top1": top1}
 
 
 def _count_hits(path: Path) -> dict[str, Any]:

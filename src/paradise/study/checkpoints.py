@@ -32,6 +32,7 @@ AUTHORS = {
     "fc.0": "gate.reduce",
     "fc.2": "gate.expand",
 }
+SAID = 1e9  # no epoch and no accuracy is larger, or is no number
 IN_BLOCK = re.compile(rf"(layer\d\.\d+\.conv\d\.)({'|'.join(map(re.escape, AUTHORS))})\.(\w+)")
 
 
@@ -74,8 +75,7 @@ def import_checkpoint(path: Path, run: Run, preset: Preset, output: Path) -> Non
         "batch_size": preset.training.device_batch_size or preset.training.batch_size,
         "precision": "float32",
         "source": "authors' checkpoint" if "state_dict" in checkpoint else "torchvision-format weights",
-        "checkpoint": {"file": path.name, "sha256": sha256(path)}
-        | {key: _plain(checkpoint[key]) for key in ("arch", "epoch", "best_prec1") if key in checkpoint},
+        "checkpoint": {"file": path.name, "sha256": sha256(path)} | _said(checkpoint),
     }
     write_record(output / "run.json", Imported, record | imported)
 
@@ -109,5 +109,13 @@ def translate(state: dict[str, Any]) -> dict[str, Any]:
     return translated
 
 
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, Tensor) else value
+def _said(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says of its training, so far as that is what it should be."""
+    said = {}
+    for key, kind in (("arch", str), ("epoch", int | float), ("best_prec1", int | float)):
+        value = checkpoint.get(key)
+        if isinstance(value, Tensor) and value.numel() == 1:
+            value = value.item()
+        if isinstance(value, kind) and (isinstance(value, str) or (abs(value) <= SAID and not isinstance(value, bool))):
+            said[key] = value
+    return said

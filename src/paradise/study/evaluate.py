@@ -17,7 +17,7 @@ from paradise.study.provenance import begin_record
 from paradise.study.records import Evaluated, Imported, Trained, write_record
 from paradise.study.registry import LOADERS
 from paradise.study.rows import Row
-from paradise.study.runs import data_of, fused_model, read_run, run_of, trained_model
+from paradise.study.runs import batch_size, data_of, fused_model, read_run, run_of, trained_model
 from paradise.study.steps.evaluate import entries
 from paradise.study.terminal.progress import reporting
 
@@ -60,7 +60,7 @@ def evaluate(folder: Path, threads: int, gpus: int | None = None) -> None:
         device,
     )
     loader: Loader = LOADERS.get(data.loader)
-    images = loader.evaluation(manifest.val, data, _batch_size(run), threads, device)
+    images = loader.evaluation(manifest.val, data, batch_size(run), threads, device)
     labels, best, difference = _predict(models, images, device, f"{row} {name}: evaluation")
     if labels != manifest.val.labels:
         raise UserError(f"{folder}: evaluation saw {len(labels)} images, not the {len(manifest.val)} of the manifest")
@@ -84,17 +84,13 @@ def _check_data(run: Trained | Imported, manifest: Manifest, folder: Path) -> No
         raise UserError(f"{run.data_folder} is not the data that {folder} was trained on; prepare or train again")
 
 
-def _batch_size(run: Trained | Imported) -> int:
-    """Images of one forward pass, as in training."""
-    recipe = run.settings["recipe"] if isinstance(run, Trained) else {"batch_size": run.batch_size}
-    size: int = recipe.get("device_batch_size", recipe["batch_size"])
-    return size
-
-
 def _predict(
     models: dict[str, nn.Module], images: EvaluationImages, device: torch.device, title: str
 ) -> tuple[list[int], dict[str, list[list[int]]], dict[str, float]]:
-    """The labels of all images, each form's five best classes of each, and how the forms' logits differ."""
+    """The labels of all images, each form's five best classes of each, and how the forms' logits differ.
+
+    Raises UserError where a form's logits are no numbers, of which no class is the best, or are all 0.
+    """
     labels: list[int] = []
     best: dict[str, list[list[int]]] = {form: [] for form in models}
     largest = difference = 0.0
@@ -103,10 +99,14 @@ def _predict(
             logits: dict[str, Tensor] = {form: model(x) for form, model in models.items()}
             labels += batch_labels.tolist()
             for form in models:
+                if not logits[form].isfinite().all():
+                    raise UserError(f"{title}: the {form} network's outputs are not finite; train the row again")
                 best[form] += top5(logits[form]).tolist()
             largest = max(largest, float(logits["trained"].abs().max()))
             difference = max(difference, float((logits["trained"] - logits["fused"]).abs().max()))
             report.step()
+    if largest == 0:
+        raise UserError(f"{title}: the trained network's outputs are all 0; train the row again")
     return labels, best, {"largest": largest, "difference": difference, "relative": difference / largest}
 
 

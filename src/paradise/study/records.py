@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -89,6 +89,18 @@ class Record(Part):
     outputs: dict[Place, Hash]
     code: dict[Text, Fingerprint]
     seal: Hash
+
+    # Of what records of a schema are: the names of their wildcards.
+    wildcards: ClassVar[tuple[tuple[str, ...], ...]] = ()
+
+    @model_validator(mode="after")
+    def _is_of_something(self) -> Self:
+        if self.wildcards:
+            _require(tuple(sorted(self.of)) in self.wildcards, f"it is of {', '.join(self.of) or 'nothing'}")
+        for name, pattern in (("seed", r"\d+"), ("run", r"seed\d+|imported")):
+            told = self.of.get(name)
+            _require(told is None or re.fullmatch(pattern, told, re.ASCII), f"it is of the {name} {told}")
+        return self
 
 
 class Machine(Part):
@@ -172,6 +184,8 @@ class Batch(Part):
 class Trained(OfRun):
     """`run.json` of a row that was trained here."""
 
+    wildcards = (("row", "seed"), ("seed", "start"))
+
     num_classes: Classes
     images: Images
     data_folder: Place
@@ -211,6 +225,8 @@ class Checkpoint(Part):
 class Imported(OfRun):
     """`run.json` of a checkpoint of others."""
 
+    wildcards = (("row",),)
+
     num_classes: Classes
     data_folder: Place
     data_source: Place | None
@@ -228,6 +244,8 @@ class Imported(OfRun):
 
 class Fused(OfRun):
     """`fused.json`: what `fused.safetensors` was made of."""
+
+    wildcards = (("row", "run"),)
 
 
 class Accuracy(Part):
@@ -254,6 +272,8 @@ class Difference(Part):
 class Evaluated(OfRun):
     """`evaluation.json`: accuracy of both forms."""
 
+    wildcards = (("row", "run"),)
+
     images: Size
     trained: Accuracy
     fused: Accuracy
@@ -278,6 +298,8 @@ class Backbone(Part):
 
 class TrainedDetector(OfRun):
     """`run.json` of a detector."""
+
+    wildcards = (("detector", "seed"),)
 
     data_folder: Place
     data_source: Place | None
@@ -320,6 +342,8 @@ class Detections(Part):
 
 class EvaluatedDetector(OfRun):
     """`evaluation.json` of a detector: AP of both forms."""
+
+    wildcards = (("detector", "seed"),)
 
     images: Size
     trained: AveragePrecision
@@ -390,6 +414,8 @@ class DetectorProfiles(Measurement):
 class EvidenceRecord(Measurement):
     """`evidence/NAME.json`; what a piece measured is its own affair."""
 
+    wildcards = (("piece",),)
+
     evidence: dict[str, Any]
 
     @property
@@ -436,9 +462,9 @@ def read_record(path: Path, schema: type[R]) -> R | None:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         why = f"{where}: {first['msg']}" if where else first["msg"]
-        raise Damaged(f"{path} is damaged ({_one_line(why)})") from None
+        raise Damaged(f"{path} is damaged ({shortened(why)})") from None
     except (OSError, ValueError, OverflowError, RecursionError) as error:
-        raise Damaged(f"{path} is damaged ({_one_line(str(error))})") from None
+        raise Damaged(f"{path} is damaged ({shortened(str(error))})") from None
     if record.seal != expected:
         raise Damaged(f"{path} is damaged (edited by hand)")
     return record
@@ -456,12 +482,17 @@ def is_share(percent: float, whole: int) -> bool:
     return abs(percent - 100 * round(percent * whole / 100) / whole) <= ROUNDING
 
 
-def _require(condition: bool, otherwise: str) -> None:
+def _require(condition: object, otherwise: str) -> None:
     if not condition:
         raise ValueError(otherwise)
 
 
-def _one_line(text: str) -> str:
-    """As a message says it: short, and in one line whatever a record has in it."""
-    line = "".join(character if character.isprintable() else " " for character in text)
+def one_line(text: str) -> str:
+    """Text with a space for each character that cannot be printed."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def shortened(text: str) -> str:
+    """What a record or a file says, as a message repeats it: one line, and not all of a long one."""
+    line = one_line(text)
     return line if len(line) <= SHOWN else f"{line[:SHOWN]}…"

@@ -1,7 +1,9 @@
 """The folder of one run: its record, and its network in both forms."""
 
 from pathlib import Path
+from typing import Any, TypeVar
 
+from pydantic import ValidationError
 from torch import nn
 
 from paradise.errors import UserError
@@ -9,12 +11,14 @@ from paradise.fusion import fuse
 from paradise.names import WIDTH
 from paradise.resnet import ResNet
 from paradise.study.hashes import sha256
-from paradise.study.preset import EvaluationData
+from paradise.study.preset import EvaluationData, PresetPart, Recipe
 from paradise.study.provenance import begin_record
 from paradise.study.records import Damaged, Fused, Imported, Trained, read_record, write_record
 from paradise.study.rows import Row, Run
 from paradise.study.steps.fuse import entries
 from paradise.weights import load_weights, save_weights
+
+Section = TypeVar("Section", bound=PresetPart)
 
 
 def read_run(folder: Path) -> Trained | Imported:
@@ -36,6 +40,8 @@ def read_run(folder: Path) -> Trained | Imported:
         raise UserError(f"{damaged}; train the row again") from None
     if record is None:
         raise UserError(f"no run at {path}; train the row first")
+    if "row" not in record.of:
+        raise UserError(f"{path} is of a start of the lottery's, not of a row; its evidence evaluates it")
     return record
 
 
@@ -46,10 +52,37 @@ def run_of(record: Trained | Imported) -> Run:
 
 
 def data_of(record: Trained | Imported) -> EvaluationData:
-    """What of the preset's `data` the run is evaluated with, as it was when the run was made."""
-    seen = {key: value for key, value in record.settings["data"].items() if key != "augment"}
+    """What of the preset's `data` the run is evaluated with, as it was when the run was made.
+
+    Raises:
+        UserError: Its record has settings that there are no longer.
+    """
     where = {"folder": record.data_folder} | ({"source": record.data_source} if record.data_source else {})
-    return EvaluationData.model_validate(seen | where)
+    data = _section(record, "data")
+    data.pop("augment", None)
+    return _as_today(record, EvaluationData, data | where)
+
+
+def batch_size(record: Trained | Imported) -> int:
+    """Images of one forward pass, as in training. Raises UserError as `data_of` does."""
+    if isinstance(record, Imported):
+        return record.batch_size
+    recipe = _as_today(record, Recipe, _section(record, "recipe"))
+    return recipe.device_batch_size or recipe.batch_size
+
+
+def _section(record: Trained | Imported, name: str) -> dict[str, Any]:
+    section = record.settings.get(name)
+    return dict(section) if isinstance(section, dict) else {}
+
+
+def _as_today(record: Trained | Imported, section: type[Section], values: dict[str, Any]) -> Section:
+    try:
+        return section.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        what = ".".join(map(str, first["loc"]))
+        raise UserError(f"{run_of(record)} was made with another '{what}' ({first['msg']}); train it again") from None
 
 
 def trained_model(folder: Path) -> nn.Module:
@@ -82,6 +115,8 @@ def fused_model(folder: Path) -> nn.Module:
         raise UserError(f"{damaged}; run `paradise fuse {folder}` again") from None
     if fused is None or fused.outputs.get(path.name) != sha256(path):
         raise UserError(f"{path} is not what {folder}/fused.json records; run `paradise fuse {folder}` again")
+    if (fused.preset, fused.of) != (record.preset, {"row": record.row, "run": run_of(record).name}):
+        raise UserError(f"{folder}/fused.json is of another run; run `paradise fuse {folder}` again")
     if fused.inputs.get("weights.safetensors") != record.outputs.get("weights.safetensors"):
         raise UserError(f"{path} was made of other weights; run `paradise fuse {folder}` again")
     return model

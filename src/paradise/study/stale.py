@@ -16,7 +16,7 @@ from paradise.errors import UserError
 from paradise.study.code import differing
 from paradise.study.hashes import remembered_sha256
 from paradise.study.preset import Preset
-from paradise.study.records import Damaged, Measurement, Record, read_record
+from paradise.study.records import Damaged, Measurement, Record, read_record, shortened
 from paradise.study.steps import Job, all_steps, in_words
 
 Kind = Literal["missing", "damaged", "other", "settings", "inputs", "outputs", "code", "versions"]
@@ -114,7 +114,7 @@ class Survey:
             yield reason("other", f"{job.record} is {other}")
             return
         if changed := _changed(record.settings, job.settings):
-            yield reason("settings", f"{', '.join(changed)} changed")
+            yield reason("settings", f"{shortened(', '.join(changed))} changed")
         yield from self._judge_inputs(job, record)
         for name, path in job.vouched.items():
             if path.exists():
@@ -139,7 +139,7 @@ class Survey:
                 yield Reason("inputs", "it does not show the results as they are", str(job))
             return
         for name in record.inputs.keys() - job.inputs.keys():
-            yield Reason("inputs", f"it was made of {name} as well", str(job))
+            yield Reason("inputs", f"it was made of {shortened(name)} as well", str(job))
         for name, path in job.inputs.items():
             maker = self.makers.get(path)
             now = self._hash(path, maker)
@@ -191,7 +191,7 @@ class Survey:
         try:
             return job.step.check(job, record)
         except (UserError, OSError) as error:
-            return str(error)
+            return shortened(str(error))
 
 
 def _changed(then: object, now: object, where: str = "") -> list[str]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from paradise.study.records import one_line
+
 if TYPE_CHECKING:
     from paradise.study.preset import Preset
     from paradise.study.results import Study
@@ -209,8 +211,3 @@ def code(text: str) -> str:
     fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
     padded = f" {line} " if "`" in line or line != line.strip(" ") else line  # of which one space at each end is none
     return f"{fence}{padded}{fence}"
-
-
-def one_line(text: str) -> str:
-    """Text with a space for each character that cannot be printed."""
-    return "".join(character if character.isprintable() else " " for character in text)
