@@ -1,6 +1,7 @@
 """Exported networks against the trained ones, run by onnxruntime and torch.export as a user would."""
 
 import importlib.util
+import math
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import onnxruntime
 import pytest
 import torch
 from conftest import scramble
+from safetensors.torch import save_file
 
 from paradise import create_model, export, exporter, fuse, save_weights
 from paradise.errors import UserError
@@ -126,3 +128,57 @@ def test_weights_of_another_model(trained):
     for form in ("weights", "fused"):
         with pytest.raises(UserError, match="is of another model"):
             exporter.load("se_resnet18", folder / f"{form}.safetensors")
+
+
+@pytest.mark.parametrize("batch", exporter.CHECKED)
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1.0])
+def test_a_difference_that_is_no_number_is_one(monkeypatch, tmp_path, value, batch):
+    """At whichever batch size it is."""
+
+    def run(images):
+        return torch.full((len(images), 10), value) if len(images) == batch else model(images)
+
+    model = fuse(scramble(create_model("resnet18", 10)))
+    monkeypatch.setattr(exporter, "_write_program", lambda model, images, path, opset: path.touch())
+    monkeypatch.setattr(exporter, "open_program", lambda path: run)
+    with pytest.raises(UserError, match="differs from the network"):
+        export(model, tmp_path / "m.pt2", SIZE)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_network_of_what_is_no_number_is_refused(tmp_path):
+    model = create_model("resnet18", 10)
+    model.fc.bias.data[3] = math.nan
+    with pytest.raises(UserError, match=r"^the network gives NaN or infinity, so no file can be checked"):
+        export(model, tmp_path / "m.onnx", SIZE)
+    save_weights(model, tmp_path / "w.safetensors")
+    with pytest.raises(UserError, match=r"w\.safetensors: NaN or infinity in fc\.bias$"):
+        exporter.load("resnet18", tmp_path / "w.safetensors")
+
+
+def test_logits_of_zero_can_be_checked():
+    zeros = torch.zeros(2, 10)
+    assert exporter._difference(zeros, zeros) == 0 and exporter._difference(zeros + 1e-6, zeros) > 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fc.weight": torch.tensor(1.0)}, r"other shapes of fc\.weight, fc\.bias$"),
+        ({"fc.weight": torch.ones(9, 1)}, r"other shapes of fc\.weight, fc\.bias$"),
+        ({"fc.weight": torch.ones(10**7, 1)}, r"other shapes of fc\.weight, fc\.bias$"),
+        ({"conv1.weight": torch.ones(10**5, 1)}, "other shapes of conv1.weight, bn1.weight, bn1.bias and"),
+        ({"conv1.weight": torch.tensor(1.0)}, "other shapes of conv1.weight"),
+    ],
+)
+def test_what_a_file_claims_is_checked_before_memory_is_taken(change, message, tmp_path):
+    """The network of the fourth would take terabytes."""
+    save_file(create_model("resnet18", 10, width=8).state_dict() | change, tmp_path / "w.safetensors")
+    with pytest.raises(UserError, match=message):
+        exporter.load("resnet18", tmp_path / "w.safetensors")
+
+
+def test_weights_without_a_classifier(tmp_path):
+    save_file({"a": torch.ones(1)}, tmp_path / "w.safetensors")
+    with pytest.raises(UserError, match=r"it lacks bn1\.bias, .* and has a$"):
+        exporter.load("resnet18", tmp_path / "w.safetensors")

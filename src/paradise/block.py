@@ -13,10 +13,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from paradise.calls import NoScript, is_bare
 from paradise.dynamic import DynamicConv2d
 from paradise.kernels import conv_of, embed, fold, total
 from paradise.names import BRANCHES
-from paradise.norm_sum import norm_sum
+from paradise.norm_sum import norm_sum, serves
 from paradise.small_maps import TapConv2d
 
 GROUPS = 64
@@ -105,7 +106,7 @@ class Gate(nn.Module):
         return self.expand(self.relu(self.reduce(pooled))).softmax(1)
 
 
-class PDABlock(nn.Module):
+class PDABlock(NoScript, nn.Module):
     """PD-A: the sum of the branches.
 
     The group branch has 64 groups, or where these do not divide the channels, which they always do in a ResNet, the
@@ -160,14 +161,23 @@ class PDABlock(nn.Module):
         Returns:
             [B, C_out, H/stride, W/stride].
         """
-        parts = self.parts()
-        if all(_sums_norms(part.bn, x) for part in parts):
-            shares = weights if weights is None else weights[:, self.owners()]
-            return norm_sum([part.conv(x) for part in parts], [part.bn for part in parts], shares)
+        if self._is_bare():
+            parts = self.parts()
+            norms = [part.bn for part in parts]
+            if serves(norms, x, weights):
+                shares = weights if weights is None else weights[:, self.owners()]
+                return norm_sum([part.conv(x) for part in parts], norms, shares)
         outputs = [branch(x) for branch in self.branches()]
         if weights is None:
             return total(outputs)
         return total(weights[:, i, None, None, None].to(y.dtype) * y for i, y in enumerate(outputs))
+
+    def _is_bare(self) -> bool:
+        """Whether to call the branches is to call the convolutions and BatchNorms of `parts()`, and nothing else."""
+        branches = self.branches()
+        return all(is_bare(branch, ConvBN, Skeleton) for branch in branches) and all(
+            is_bare(part, ConvBN) for part in self.parts()
+        )
 
     def parts(self) -> list[ConvBN]:
         """The branches' convolutions with their BatchNorms: the skeleton has two."""
@@ -234,10 +244,3 @@ class PDBBlock(PDABlock):
         ]
         biases = torch.stack(by_branch).to(dense.weight.dtype)
         return DynamicConv2d(dense, others, owners[standards:], biases, self.gate)
-
-
-def _sums_norms(norm: nn.Module, x: Tensor) -> bool:
-    """Whether `norm_sum` can take the place of `norm` for a block's input x; on a GPU `torch.compile` does its work."""
-    plain = type(norm) is nn.BatchNorm2d and norm.training and norm.momentum is not None
-    same = x.dtype == norm.weight.dtype and not torch.is_autocast_enabled(x.device.type)
-    return plain and same and x.device.type == "cpu" and not torch.compiler.is_compiling()

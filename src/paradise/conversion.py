@@ -40,15 +40,16 @@ class SharedNorm(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, C, H, W] → [B, C, H, W]."""
-        if not self.training:
-            return super().forward(x)
+        if not self.training or x.numel() == 0:  # of a batch of no images there are no statistics
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         with torch.no_grad():
             var, mean = torch.var_mean(x.to(self.running_mean.dtype), (0, 2, 3), correction=0)
-            self.num_batches_tracked += 1
-            share = (1 / self.num_batches_tracked.to(mean)).clamp(min=self.momentum)
-            # Of the old and the new together: about the mean of both.
-            self.running_var.lerp_(var, share).add_(share * (1 - share) * (mean - self.running_mean).square())
-            self.running_mean.lerp_(mean, share)
+            if self.track_running_stats:
+                self.num_batches_tracked += 1
+                share = (1 / self.num_batches_tracked.to(mean)).clamp(min=self.momentum or 0.0)
+                # Of the old and the new together: about the mean of both.
+                self.running_var.lerp_(var, share).add_(share * (1 - share) * (mean - self.running_mean).square())
+                self.running_mean.lerp_(mean, share)
             deviation = (self.running_var + self.eps).sqrt()
             scale, shift = (var + self.eps).sqrt() / deviation, (mean - self.running_mean) / deviation
         return F.batch_norm(

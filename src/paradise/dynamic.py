@@ -4,18 +4,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from paradise.calls import NoScript, is_recorded
 from paradise.kernels import add_to
 
 # Positions of the output map from which on a kernel for each image is faster on a processor than all branches.
 MIN_POSITIONS = 128
 
 
-class DynamicConv2d(nn.Module):
+class DynamicConv2d(NoScript, nn.Module):
     """K(x) = Σ w_i K_i and b(x) = Σ w_i b_i, with the gate's weights w of each image.
 
     Two exact forms. `mixed`: a kernel for each image, then one convolution; for one image, and on a processor for as
     many as there are where the maps are large. `separate`: every branch, then the mix of their outputs; for batches
-    otherwise. Kernels are stored as small as they are.
+    otherwise, and where operations are recorded, since it serves every batch. Kernels are stored as small as they are.
 
     The output has the memory format of x, whatever the kernels': operators that read memory as it lies rely on it.
 
@@ -52,6 +53,8 @@ class DynamicConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x [B, C_in, H, W] → [B, C_out, H/stride, W/stride]."""
         weights = self.gate(x)
+        if is_recorded(x):
+            return self.separate(x, weights).contiguous()
         y = self.mixed(x, weights) if self._mixes(x) else self.separate(x, weights)
         return y.contiguous() if x.is_contiguous() else y
 
@@ -67,7 +70,8 @@ class DynamicConv2d(nn.Module):
     def separate(self, x: Tensor, weights: Tensor) -> Tensor:
         """All branches for all images, then the mix of their outputs by weights [B, n]."""
         y = (weights @ self.biases)[:, :, None, None]
-        outputs = [*self.standards(x).chunk(self.dense, 1), *(other(x) for other in self.others)]
+        dense = self.standards(x).chunk(self.dense, 1)
+        outputs = [*(dense[i] for i in range(self.dense)), *(other(x) for other in self.others)]
         for output, owner in zip(outputs, [*range(self.dense), *self.owners]):
             y = torch.addcmul(y, output, weights[:, owner, None, None, None])
         return y
@@ -90,4 +94,4 @@ class DynamicConv2d(nn.Module):
         stride = self.standards.stride[0]
         large = -(-x.shape[2] // stride) * -(-x.shape[3] // stride) >= MIN_POSITIONS
         # A compiled graph would be of one batch size.
-        return large and x.device.type == "cpu" and not torch.compiler.is_compiling()
+        return large and x.shape[0] > 0 and x.device.type == "cpu" and not torch.compiler.is_compiling()

@@ -18,7 +18,7 @@ from paradise.kernels import total
 from paradise.models import create_model
 from paradise.names import WIDTH
 from paradise.structure import replace, slots
-from paradise.weights import fit, read_weights
+from paradise.weights import check, count_rows, fit, read_weights
 
 FORMATS = (".onnx", ".pt2")
 OPSETS = range(18, 24)  # what torch's exporter writes and a released onnxruntime reads
@@ -43,15 +43,17 @@ def load(name: str, weights: str | Path, branches: Iterable[str] | None = None) 
         UserError: There is no such model, the file is missing or damaged, or the weights are another model's.
     """
     state = read_weights(weights)
-    classes = len(state["fc.weight"]) if "fc.weight" in state else 1000
-    width = len(state["conv1.weight"]) if "conv1.weight" in state else WIDTH
+    classes, width = count_rows(state, "fc.weight", 1000), count_rows(state, "conv1.weight", WIDTH)
+    with torch.device("meta"):  # what the file claims takes no memory before it was checked
+        trained = create_model(name, classes, branches, width)
+        fused = fuse(trained)
+    is_fused = state.keys() == fused.state_dict().keys()
+    check(fused if is_fused else trained, state, weights)
     model = create_model(name, classes, branches, width)
-    fused = fuse(model)
-    if state.keys() == fused.state_dict().keys():
-        fit(fused, state, weights)
-        return fused, False
+    if is_fused:
+        fuse_(model)
     fit(model, state, weights)
-    return fuse_(model), True
+    return (model, False) if is_fused else (fuse_(model), True)
 
 
 def check_options(output: str | Path, opset: int) -> None:
@@ -90,7 +92,7 @@ def export(model: nn.Module, output: str | Path, image_size: int = 224, opset: i
 
     Raises:
         UserError: The format or the opset is unknown, a package for the format is not installed, the network cannot
-            take images of that size, or the outputs differ.
+            take images of that size or gives what is no number, or the outputs differ.
     """
     check_options(output, opset)
     model = fuse(model).cpu()
@@ -103,16 +105,21 @@ def export(model: nn.Module, output: str | Path, image_size: int = 224, opset: i
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"the network cannot take images of {image_size}×{image_size} ({reason})") from None
+        if not all(logits.isfinite().all() for logits in expected.values()):
+            raise UserError("the network gives NaN or infinity, so no file can be checked; look at its weights")
         with replacing(output) as temporary:
             write(model, images[CHECKED[-1]], temporary, opset)
             run = open_(temporary)
-            differences = {
-                batch: float((run(images[batch]) - expected[batch]).abs().max() / expected[batch].abs().max())
-                for batch in CHECKED
-            }
-            if not max(differences.values()) < TOLERANCE:
+            differences = {batch: _difference(run(images[batch]), expected[batch]) for batch in CHECKED}
+            if not all(difference < TOLERANCE for difference in differences.values()):
                 raise UserError(f"{output}: what was written differs from the network, by {differences} of the largest")
     return differences
+
+
+def _difference(logits: Tensor, expected: Tensor) -> float:
+    """The largest, as a part of the largest expected logit, which may be 0."""
+    largest = expected.abs().max().clamp(min=torch.finfo(expected.dtype).tiny)
+    return float((logits - expected).abs().max() / largest)
 
 
 def _write_program(model: nn.Module, images: Tensor, path: Path, opset: int) -> None:

@@ -4,7 +4,34 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+
+from paradise.calls import is_bare, is_ordinary
+
+
+def serves(norms: list[nn.BatchNorm2d], x: Tensor, weights: Tensor | None = None) -> bool:
+    """Whether `norm_sum` does all that the BatchNorms do when they are called one after the other.
+
+    Args:
+        norms: The BatchNorms of a block's branches.
+        x: The block's input.
+        weights: As `norm_sum` takes them.
+
+    Returns:
+        False also on a GPU, where `torch.compile` does the work of `norm_sum`.
+    """
+    if not is_ordinary(x) or x.dtype not in (torch.float32, torch.float64) or x.dim() != 4 or x.numel() == 0:
+        return False
+    if weights is not None and weights.dtype != x.dtype:
+        return False
+    return all(is_bare(norm, nn.BatchNorm2d) and _is_usual(norm, x.dtype) for norm in norms)
+
+
+def _is_usual(norm: nn.BatchNorm2d, dtype: torch.dtype) -> bool:
+    """Whether it takes the batch's statistics and keeps running ones, and all its tensors are of that type."""
+    if not norm.training or not norm.track_running_stats or norm.momentum is None:
+        return False
+    tensors = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
+    return all(tensor is not None and tensor.dtype == dtype for tensor in tensors)
 
 
 def norm_sum(outputs: list[Tensor], norms: list[nn.BatchNorm2d], weights: Tensor | None = None) -> Tensor:
@@ -13,6 +40,8 @@ def norm_sum(outputs: list[Tensor], norms: list[nn.BatchNorm2d], weights: Tensor
     Equal to the branches one by one but for rounding. No branch's normalised or weighted output is written to memory or
     kept for the gradient: for each image y = Σ a_i z_i + c, where a_i [B, C] and c [B, C] hold statistics, affine
     parameters and weights.
+
+    It runs none of the BatchNorms: `serves` says where that may be.
 
     Args:
         outputs: The branches' convolutions, n of [B, C, H, W].
@@ -56,12 +85,16 @@ class _NormSum(torch.autograd.Function):
         for i, z in enumerate(outputs[1:], start=1):
             y.addcmul_(z, scales[:, i, :, None, None])
         ctx.save_for_backward(affine, weights, mean, inverse, *outputs)
+        ctx.eps = [norm.eps for norm in norms]
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         affine, weights, mean, inverse, *outputs = ctx.saved_tensors
+        if torch.is_grad_enabled():  # this gradient is itself differentiated: through the statistics as well
+            statistics = [torch.var_mean(z, (0, 2, 3), correction=0) for z in outputs]
+            mean = torch.stack([mean for _, mean in statistics])
+            inverse = torch.stack([(var + eps).rsqrt() for (var, _), eps in zip(statistics, ctx.eps)])
         gamma, beta = affine.unbind(1)
         total = gradient.sum((2, 3))  # [B, C]
         # Σ over each image's map of gradient · (z − μ)/σ, [B, n, C]

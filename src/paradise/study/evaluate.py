@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from paradise.errors import UserError
-from paradise.study.accuracy import top5
+from paradise.study.accuracy import Differences, top5
 from paradise.study.data.loaders import EvaluationImages, Loader
 from paradise.study.data.manifest import Manifest
 from paradise.study.data.prepare import prepared
@@ -93,21 +93,16 @@ def _predict(
     """
     labels: list[int] = []
     best: dict[str, list[list[int]]] = {form: [] for form in models}
-    largest = difference = 0.0
+    differences = Differences(title)
     with use_precision("float32", device), reporting(title, len(images)) as report:
         for x, batch_labels in images:
             logits: dict[str, Tensor] = {form: model(x) for form, model in models.items()}
+            differences.add(logits["trained"], logits["fused"])
             labels += batch_labels.tolist()
             for form in models:
-                if not logits[form].isfinite().all():
-                    raise UserError(f"{title}: the {form} network's outputs are not finite; train the row again")
                 best[form] += top5(logits[form]).tolist()
-            largest = max(largest, float(logits["trained"].abs().max()))
-            difference = max(difference, float((logits["trained"] - logits["fused"]).abs().max()))
             report.step()
-    if largest == 0:
-        raise UserError(f"{title}: the trained network's outputs are all 0; train the row again")
-    return labels, best, {"largest": largest, "difference": difference, "relative": difference / largest}
+    return labels, best, differences.values()
 
 
 def _accuracy(best: list[list[int]], labels: list[int]) -> dict[str, float]:

@@ -217,6 +217,7 @@ class Checkpoint(Part):
 
     file: Place
     sha256: Hash
+    entry: str | None = None  # where in it the weights were
     arch: str | None = None
     epoch: float | None = None
     best_prec1: float | None = None

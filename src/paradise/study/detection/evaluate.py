@@ -18,6 +18,7 @@ from torch import nn
 
 from paradise.errors import UserError
 from paradise.fusion import fuse
+from paradise.study.accuracy import Differences
 from paradise.study.detection.boxes import some_boxes
 from paradise.study.detection.config import detector_config
 from paradise.study.detection.data import categories, prepared
@@ -131,7 +132,7 @@ def _detect(
         images = DATASETS.build(loader.dataset)
     numbers = list(categories(section).values())
     found: dict[str, list[dict[str, Any]]] = {form: [] for form in models}
-    largest = difference = 0.0
+    differences = Differences(title)
     with reporting(title, len(images)) as report:
         for begin in range(0, len(images), loader.batch_size):
             batch = [images[index] for index in range(begin, min(begin + loader.batch_size, len(images)))]
@@ -143,10 +144,9 @@ def _detect(
                 boxes = some_boxes(100, min(data["inputs"].shape[2:])).to(device)
                 outputs = [detector.head_outputs(model, data["inputs"], boxes) for model in models.values()]
                 for a, b in zip(*outputs, strict=True):
-                    largest = max(largest, float(a.abs().max()))
-                    difference = max(difference, float((a - b).abs().max()))
+                    differences.add(a, b)
             report.step(steps=len(batch))
-    return len(images), found, {"largest": largest, "difference": difference, "relative": difference / largest}
+    return len(images), found, differences.values()
 
 
 def average_precisions(annotations: Path, found: list[dict[str, Any]]) -> dict[str, float | None]:
