@@ -49,7 +49,7 @@ class GatherExcite(nn.Module):
         """x [B, C, H, W] → [B, C, H, W]."""
         context = x
         for i, stage in enumerate(self.gather):
-            if min(context.shape[2:]) <= 3:
+            if context.shape[2] <= 3 or context.shape[3] <= 3:  # not `min`, which symbols cannot follow
                 break
             context = stage(F.relu(context) if i else context)
         return x * F.interpolate(context, x.shape[2:], mode="nearest").sigmoid()

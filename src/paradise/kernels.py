@@ -74,18 +74,19 @@ def conv_of(kernel: Tensor, bias: Tensor | None, like: nn.Conv2d) -> nn.Conv2d:
     Returns:
         A new convolution with copies of the kernel and the bias.
     """
-    conv = nn.Conv2d(
+    conv = nn.utils.skip_init(  # which draws nothing from torch's random generators
+        nn.Conv2d,
         like.in_channels,
         len(kernel),
         (kernel.shape[2], kernel.shape[3]),
-        like.stride,  # type: ignore[arg-type]  # torch declares a tuple of any length here, and takes two alone
-        like.padding,  # type: ignore[arg-type]
-        like.dilation,  # type: ignore[arg-type]
+        like.stride,
+        like.padding,
+        like.dilation,
         like.groups,
         bias is not None,
         like.padding_mode,
-        like.weight.device,
-        like.weight.dtype,
+        device=like.weight.device,
+        dtype=like.weight.dtype,
     )
     conv.weight.data.copy_(kernel)
     if conv.bias is not None and bias is not None:
