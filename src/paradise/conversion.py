@@ -20,6 +20,7 @@ from paradise.errors import UserError, nearest
 from paradise.kernels import draw_kernels
 from paradise.names import BLOCKS, BRANCHES, order_branches
 from paradise.structure import (
+    CONVS,
     NORMS,
     Calls,
     Unknown,
@@ -206,7 +207,7 @@ def _norms_behind(calls: Calls, chosen: dict[str, nn.Conv2d], given: Mapping[str
             raise UserError(f"`norms` names '{of}', which is no module{nearest(of, modules)}")
     norms: list[Norm | None] = []
     for name, conv in chosen.items():
-        obstacle = calls.obstacle(conv, nn.Conv2d)
+        obstacle = calls.obstacle(conv, *CONVS)
         if why := f"it {obstacle}" if obstacle else _unfitness(conv):
             raise UserError(f"'{name}' cannot become a ParaDise block: {why}; leave it out of `where`")
         norm = calls.norm(conv)

@@ -10,8 +10,9 @@ from paradise.block import PDABlock, PDBBlock
 from paradise.conversion import SharedNorm
 from paradise.errors import UserError
 from paradise.flow import hooks
-from paradise.kernels import fold
+from paradise.kernels import conv_of, fold
 from paradise.structure import (
+    CONVS,
     NORMS,
     Calls,
     held_elsewhere,
@@ -74,11 +75,12 @@ def fuse_(model: nn.Module) -> nn.Module:
     for block, new in fused.items():
         replace(places[block], new)
     calls = Calls(model, modes=[False])
-    pairs = [(conv, calls.norm(conv)) for conv in calls.places if type(conv) is nn.Conv2d]
+    pairs = [(conv, calls.norm(conv)) for conv in calls.places if isinstance(conv, nn.Conv2d)]
     for conv, bn in pairs:
-        if not isinstance(bn, NORMS) or calls.obstacle(conv, nn.Conv2d) or calls.obstacle(bn, *NORMS):
+        if not isinstance(bn, NORMS) or calls.obstacle(conv, *CONVS) or calls.obstacle(bn, *NORMS):
             continue
-        if _fold_into(conv, bn):
+        if one := _folded(conv, bn):
+            replace(calls.places[conv], one)
             replace(calls.places[bn], nn.Identity().eval())
     return model
 
@@ -127,7 +129,7 @@ def _refuse_what_would_be_lost(block: PDABlock, name: str) -> None:
 def _surplus(module: nn.Module, made: nn.Module) -> str | None:
     """What a part of a block has beyond what it was made with, in words that go on after "it"."""
     if isinstance(made, nn.Conv2d):
-        return peculiarity(module, nn.Conv2d)
+        return peculiarity(module, *CONVS)
     if isinstance(made, nn.BatchNorm2d):
         return peculiarity(module, *NORMS, SharedNorm)
     if type(module) is not type(made):
@@ -150,17 +152,19 @@ def _fused(block: PDABlock, name: str) -> nn.Module:
     return new
 
 
-def _fold_into(conv: nn.Conv2d, bn: nn.BatchNorm2d | nn.SyncBatchNorm) -> bool:
-    """Puts a BatchNorm into the convolution before it, unless the numbers of that cannot hold it."""
+def _folded(conv: nn.Conv2d, bn: nn.BatchNorm2d | nn.SyncBatchNorm) -> nn.Conv2d | None:
+    """A convolution and its BatchNorm as one convolution; None where their number types cannot hold that."""
     weight = conv.weight
     half = weight.dtype in (torch.float16, torch.bfloat16) and bn.weight.dtype == torch.float32
     if not weight.is_floating_point() or weight.device != bn.weight.device or len(bn.weight) != len(weight):
-        return False
+        return None
     if bn.weight.dtype != weight.dtype and not half:
-        return False
-    kernel, bias = (tensor.to(weight.dtype) for tensor in fold(conv, bn))  # type: ignore[arg-type]  # a SyncBatchNorm's
-    if not weight.is_meta and not (kernel.isfinite().all() and bias.isfinite().all()):
-        return False
-    conv.weight = nn.Parameter(torch.empty_like(weight).copy_(kernel), weight.requires_grad)
-    conv.bias = nn.Parameter(bias, bn.bias.requires_grad)
-    return True
+        return None
+    new = conv_of(*fold(conv, bn), like=conv).eval()  # type: ignore[arg-type]  # a SyncBatchNorm has the same numbers
+    if not all(tensor.is_meta or tensor.isfinite().all() for tensor in new.parameters()):
+        return None
+    new.to(memory_format=memory_format(conv))  # type: ignore[call-overload]  # torch's types leave it out
+    new.weight.requires_grad_(weight.requires_grad)
+    assert new.bias is not None
+    new.bias.requires_grad_(bn.bias.requires_grad)
+    return new

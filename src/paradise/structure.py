@@ -16,10 +16,12 @@ from paradise.block import PDABlock
 from paradise.dynamic import DynamicConv2d
 from paradise.errors import UserError
 from paradise.flow import Path, Unfollowable, hooks, is_chain, paths
+from paradise.small_maps import TapConv2d
 
 Slot = tuple[nn.Module, str]  # a parent and the name by which it knows a child
 OURS = (PDABlock, DynamicConv2d)
-NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)  # the BatchNorms of which it is known what they compute in eval mode
+CONVS = (nn.Conv2d, TapConv2d)  # the convolutions, and
+NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)  # the BatchNorms, of which it is known what they compute in eval mode
 
 
 def slots(model: nn.Module) -> dict[nn.Module, list[Slot]]:
@@ -67,9 +69,8 @@ def peculiarity(module: nn.Module, *kinds: type[nn.Module]) -> str | None:
         return f"has {' and '.join(kinds_of_hooks)}"
     if added := {*vars(module), *tensors, *module._modules} - _attributes(type(module)):  # type: ignore[arg-type]
         return f"has {', '.join(sorted(added))} put on it"
-    if lacking := [
-        name for name, tensor in tensors.items() if tensor is None and (name, type(module)) != ("bias", nn.Conv2d)
-    ]:
+    needed = tensors.keys() - ({"bias"} if isinstance(module, nn.Conv2d) else set())
+    if lacking := sorted(name for name in needed if tensors[name] is None):
         return f"has no {' and no '.join(lacking)}"
     if hidden := module._non_persistent_buffers_set:
         return f"keeps its {', '.join(sorted(hidden))} out of its state"
@@ -84,7 +85,7 @@ def peculiarity(module: nn.Module, *kinds: type[nn.Module]) -> str | None:
 @functools.cache
 def _attributes(kind: Callable[..., nn.Module]) -> frozenset[str]:
     """The names of what a convolution or a BatchNorm of some class has as it is made."""
-    sizes = (1, 1, 1) if kind is nn.Conv2d else (1,)
+    sizes = (1, 1, 1) if kind in CONVS else (1,)
     made = kind(*sizes, device="meta")
     return frozenset([*vars(made), *made._parameters, *made._buffers])
 
