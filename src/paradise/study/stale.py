@@ -113,16 +113,11 @@ class Survey:
         if other := self._other(job, record):
             yield reason("other", f"{job.record} is {other}")
             return
-        if changed := _changed(record.settings, job.settings):
-            yield reason("settings", f"{shortened(', '.join(changed))} changed")
-        yield from self._judge_inputs(job, record)
-        for name, path in job.vouched.items():
-            if path.exists():
-                if self._sha256(path) != record.outputs.get(name):
-                    yield reason("outputs", f"{path} changed since it was made")
-            elif name not in job.step.weights and not job.step.local:
-                yield reason("outputs", f"{path} is not here")
-        if wrong := self._checked(job, record):
+        compared = [*self._compare(job, record)]
+        yield from compared
+        # Numbers cannot follow from files or settings that are told to be others already.
+        told = any(one.job == str(job) for one in compared)
+        if not told and (wrong := self._checked(job, record)):
             yield reason("outputs", wrong)
         if modules := differing(record.code, job.code):
             # What is made in seconds is made again.
@@ -132,6 +127,18 @@ class Survey:
                 then, now = record.versions.get(package), _installed(package)
                 if then and now and _public(then) != _public(now):
                     yield reason("versions", f"{package} {_public(then)}, now {_public(now)}")
+
+    def _compare(self, job: Job, record: Record) -> Iterable[Reason]:
+        """What differs of settings, inputs and the files that came with the record."""
+        if changed := _changed(record.settings, job.settings):
+            yield Reason("settings", f"{shortened(', '.join(changed))} changed", str(job))
+        yield from self._judge_inputs(job, record)
+        for name, path in job.vouched.items():
+            if path.exists():
+                if self._sha256(path) != record.outputs.get(name):
+                    yield Reason("outputs", f"{path} changed since it was made", str(job))
+            elif name not in job.step.weights and not job.step.local:
+                yield Reason("outputs", f"{path} is not here", str(job))
 
     def _judge_inputs(self, job: Job, record: Record) -> Iterable[Reason]:
         if job.step.view:
