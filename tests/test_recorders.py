@@ -90,7 +90,7 @@ def test_a_block_that_is_not_fused(recorder, side, kind):
 @pytest.mark.parametrize("recorder", ["trace", "fx"])
 def test_a_network(recorder, name):
     torch.manual_seed(0)
-    assert_same(recorder, fuse(scramble(create_model(name, 10))), (3, 32, 32), 1)
+    assert_same(recorder, fuse(scramble(create_model(name, 10, width=8))), (3, 32, 32), 1)
 
 
 @pytest.mark.parametrize("fused", [False, True])
@@ -121,3 +121,17 @@ def test_torchscript_is_refused_in_one_line(fused):
         f"torch.jit.script cannot read a {name}; write the network with paradise.export, as .onnx or .pt2, "
         "or record it with torch.jit.trace"
     )
+
+
+@pytest.mark.parametrize("name", ["resnet18", "ge_resnet18", "pd_a_resnet18", "pd_b_resnet18"])
+def test_networks_are_no_torchscript(name):
+    with warnings.catch_warnings(), pytest.raises(UserError, match=r"cannot read a ResNet; .* paradise.export"):
+        warnings.simplefilter("ignore")
+        torch.jit.script(fuse(create_model(name, 10, width=8)))
+
+
+def test_fx_does_not_follow_gather_excite():
+    model = fuse(create_model("ge_resnet18", 10, width=8))
+    with pytest.raises(UserError, match=r"^torch.fx cannot follow a GatherExcite, .*; use paradise.export$"):
+        torch.fx.symbolic_trace(model)
+    assert_same("trace", model, (3, 64, 64), 1)

@@ -1,7 +1,9 @@
 """The paper's two attention baselines, put on the residual branch before the addition: SE and GE."""
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+
+from paradise.errors import UserError
 
 
 class SqueezeExcite(nn.Module):
@@ -47,6 +49,8 @@ class GatherExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, C, H, W] → [B, C, H, W]."""
+        if isinstance(x, fx.Proxy):
+            raise UserError("torch.fx cannot follow a GatherExcite, whose stages go by the map; use paradise.export")
         context = x
         for i, stage in enumerate(self.gather):
             if context.shape[2] <= 3 or context.shape[3] <= 3:  # not `min`, which symbols cannot follow

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from paradise.calls import NoScript
 from paradise.kernels import draw_kernels
 from paradise.names import BRANCHES, WIDTH
 from paradise.small_maps import TapConv2d
@@ -124,7 +125,7 @@ class Bottleneck(nn.Module):
         return self.relu(y + shortcut)
 
 
-class ResNet(nn.Module):
+class ResNet(NoScript, nn.Module):
     """A residual network for images.
 
     Args:
