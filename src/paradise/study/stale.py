@@ -116,13 +116,10 @@ class Survey:
         if changed := _changed(record.settings, job.settings):
             yield reason("settings", f"{shortened(', '.join(changed))} changed")
         yield from self._judge_inputs(job, record)
-        for name, path in job.vouched.items():
-            if path.exists():
-                if self._sha256(path) != record.outputs.get(name):
-                    yield reason("outputs", f"{path} changed since it was made")
-            elif name not in job.step.weights and not job.step.local:
-                yield reason("outputs", f"{path} is not here")
-        if wrong := self._checked(job, record):
+        other_files = self._judge_outputs(job, record)
+        yield from other_files
+        # Of a record of other settings, or beside other files, a check against today's would blame the wrong one.
+        if not changed and not other_files and (wrong := self._checked(job, record)):
             yield reason("outputs", wrong)
         if modules := differing(record.code, job.code):
             # What is made in seconds is made again.
@@ -147,6 +144,16 @@ class Survey:
                 yield Reason("inputs", f"it was made of another {name}", str(job))
             if maker is not None and not (maker.step.local and self.missing(maker)):
                 yield from self.why_stale(maker)
+
+    def _judge_outputs(self, job: Job, record: Record) -> list[Reason]:
+        found = []
+        for name, path in job.vouched.items():
+            if path.exists():
+                if self._sha256(path) != record.outputs.get(name):
+                    found.append(f"{path} changed since it was made")
+            elif name not in job.step.weights and not job.step.local:
+                found.append(f"{path} is not here")
+        return [Reason("outputs", text, str(job)) for text in found]
 
     def _hash(self, path: Path, maker: Job | None) -> str | None:
         """The hash of an input, by the record of what makes it where it is not here; None where nobody knows."""
