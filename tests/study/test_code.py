@@ -169,3 +169,25 @@ def test_a_template_beside_a_package_is_its_code(package):
     (code.ROOT / "toys" / "page.html.jinja").write_text("a page")
     package("paradise.toys.__init__", "")
     assert code._read("paradise.toys")[0] != before
+
+
+def test_the_hash_of_a_text_is_the_same_under_every_python_and_in_every_release(package):
+    """Records that are published have such hashes: with other ones all of them would be of other code."""
+    package(
+        "paradise.toy",
+        '''
+        """A docstring."""
+        from typing import Any
+
+        NAMES: dict[str, Any] = {"a": u"b", **{}}
+
+
+        class Toy:
+            def __call__(self, x, /, y=2, *others, z: int = 3, **more) -> None:
+                del x
+                self.value = [f"{y!r:>4}" for _ in others if z] or (lambda: None)()
+                return None
+        ''',
+    )
+    assert code._read("paradise.toy")[0] == "5e3dc864a55b"
+    assert digest({"a": "1", "paradise.errors": "2"}) == digest({"a": "1"}) == "5499f31dbd91"

@@ -142,7 +142,7 @@ def test_plots_show_every_run(digits):
     ]
 
 
-def test_detection_images_that_lie_elsewhere_are_compared_by_their_record(digits, monkeypatch, tmp_path):
+def test_detection_images_are_compared_by_their_annotations_wherever_they_lie(digits, monkeypatch, tmp_path):
     stages = pipeline(digits)["stages"]
     annotations = [f"data/digits-detection/annotations/instances_{split}.json" for split in ("train", "val")]
     assert set(stages["train_detector-retinanet-resnet50-seed0"]["deps"]) == {
@@ -159,10 +159,10 @@ def test_detection_images_that_lie_elsewhere_are_compared_by_their_record(digits
         imagenet = Preset.load(Path("config/imagenet.yaml"))
         stages = pipeline(imagenet)["stages"]
         assert stages["train_detector-retinanet-resnet50-seed0"]["deps"] == [
-            "data/coco/detection.json",
+            *(annotations := [f"data/coco/annotations/instances_{split}.json" for split in ("train", "val")]),
             "results/imagenet/resnet50/seed0/weights.safetensors",
         ]
-        assert list(outs(stages["prepare_detection"])) == ["data/coco/detection.json"]
+        assert list(outs(stages["prepare_detection"])) == ["data/coco/detection.json", *annotations]
         texts.append(to_text(imagenet, pipeline(imagenet)))
     assert texts[0] == texts[1]
 
