@@ -147,7 +147,10 @@ def test_a_difference_that_is_no_number_is_one(monkeypatch, tmp_path, value, bat
 
 
 def test_a_network_of_what_is_no_number_is_refused(tmp_path):
-    model = create_model("resnet18", 10)
+    model = create_model("resnet18", 10, width=8)
+    model.fc.weight.data.fill_(3e38)  # a number, of which the logits are none
+    with pytest.raises(UserError, match=r"^the network gives NaN or infinity, so no file can be checked"):
+        export(model, tmp_path / "m.onnx", SIZE)
     model.fc.bias.data[3] = math.nan
     with pytest.raises(UserError, match=r"^'fc\.bias' has numbers that are none \(NaN or infinity\); load "):
         export(model, tmp_path / "m.onnx", SIZE)
