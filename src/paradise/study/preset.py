@@ -407,6 +407,11 @@ class Preset(PresetPart):
         _check_patterns("overrides", self.overrides or {}, known)
         if self.detection is None:
             return
+        folders = [Path(part.folder).absolute() for part in (self.data, self.detection)]
+        if any(one == other or one in other.parents for one, other in (folders, folders[::-1])):
+            raise UserError(
+                f"'data.folder' and 'detection.folder', {self.detection.folder}, lie in one another; part them"
+            )
         possible = {row.id: row for row in paper.detectors}
         wanted = list(possible) if self.detection.rows == "all" else self.detection.rows
         for name in wanted:

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from paradise.errors import UserError
+from paradise.study.data.folder import data_folder
 from paradise.study.data.manifest import Manifest, Split, other_images, read_manifest
 from paradise.study.preset import Data, EvaluationData
 from paradise.study.provenance import begin_record
@@ -27,16 +28,19 @@ def prepare(data: Data, preset: str, threads: int = 1) -> dict[str, int]:
         The number of images in each split.
 
     Raises:
-        UserError: The data set is not there, or not whole.
+        UserError: The data set is not there, or not whole; or the folder is somebody else's, or another study's.
     """
     folder = Path(data.folder)
     entries = ["paradise.study.data.prepare", DATASETS.module(data.dataset)]
     record = begin_record("prepare", preset, {}, {"data": data.prepared()}, {}, entries)
-    DATASETS.get(data.dataset).write(data, threads)
-    manifest = read_manifest(folder)
-    counts = {"train": len(manifest.train), "val": len(manifest.val)}
-    outputs = {"outputs": {"manifest.csv": manifest.sha256}, "classes": manifest.num_classes}
-    write_record(folder / RECORD, Prepared, record | outputs | counts)
+    dataset = DATASETS.get(data.dataset)
+    dataset.check(data)
+    with data_folder(data).claimed():
+        dataset.write(data, threads)
+        manifest = read_manifest(folder)
+        counts = {"train": len(manifest.train), "val": len(manifest.val)}
+        outputs = {"outputs": {"manifest.csv": manifest.sha256}, "classes": manifest.num_classes}
+        write_record(folder / RECORD, Prepared, record | outputs | counts)
     return counts
 
 
