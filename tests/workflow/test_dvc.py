@@ -160,7 +160,7 @@ def test_other_data_make_everything_again(clone):
     change_preset(clone, lambda preset: preset["data"].update(per_class=12))
     folder = clone / "data" / "smoke"
     before = digest(folder)
-    refused = run("snakemake", "--cores", "1", cwd=clone, check=False)
+    refused = run("snakemake", *SMOKE, cwd=clone, check=False)
     assert refused.returncode == 2
     assert "error: data/smoke was prepared with other settings (per_class), maybe for another study" in refused.stdout
     assert digest(folder) == before
