@@ -51,6 +51,7 @@ def test_both_loaders_see_the_same_in_any_file_that_prepare_takes(tmp_path):
     split = Split(tmp_path, paths, list(range(len(paths))), [""] * len(paths))
     data = make_data(tmp_path, image_size=SIDE, resize=SIDE, augment=AUGMENT | {"shift": 0})
     held, labels = whole(EvaluationLoader(split, data, 7, 1, CPU))
+    training = DecodedTraining(split, data, Batch(1, 1, 1), 0, 1, CPU)
     loaders = (
         Decoded(split, data, 7, 1, CPU),
         [next(training) for _ in paths],
