@@ -27,12 +27,8 @@ class Arrays:
     read: Callable[[str | None], Splits]
     embedded = True
 
-    def check(self, data: Data) -> None:
-        """Raises UserError where it cannot be had, before anything is written."""
-        self._chosen(data)
-
     def write(self, data: Data, threads: int) -> None:
-        """Writes the images and their manifest into the preset's folder."""
+        """Writes the images and their manifest into the preset's folder. Raises UserError where it cannot be had."""
         from paradise.study.data.pixels import write_pixels
 
         write_pixels(Path(data.folder), self._chosen(data), data.per_class)
@@ -72,14 +68,10 @@ class Folders:
     write_list: Callable[[Data, Path, int], None]
     embedded = False
 
-    def check(self, data: Data) -> None:
-        """Raises UserError where it cannot be had, before anything is written."""
-        if data.hold_out is not None:
-            raise UserError(f"'data.hold_out' is not for {data.dataset}: take it out of the preset")
-        self.root(data.source)
-
     def write(self, data: Data, threads: int) -> None:
         """Checks every image and writes their manifest. Raises UserError where one is missing or cannot be used."""
+        if data.hold_out is not None:
+            raise UserError(f"'data.hold_out' is not for {data.dataset}: take it out of the preset")
         self.write_list(data, self.root(data.source), threads)
 
     def images(self, data: EvaluationData) -> Path:

@@ -76,16 +76,25 @@ class DataFolder:
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
-        """Holds the folder, for one process at a time; from here on it is `prepare`'s.
+        """Holds the folder for one process at a time. Where nothing was made nothing stays, not even the folder.
 
         Raises:
             UserError: See `check`; or another process is at work in it.
         """
         self.check(free=("expect",))
-        with locked(self.path / LOCK, f"another `prepare` is at work in {self.path}; wait until it ends"):
+        marker, lock, new = self.path / MARKER, self.path / LOCK, not self.path.exists()
+        with locked(lock, f"another `prepare` is at work in {self.path}; wait until it ends"):
             self.check(free=("expect",))
-            write_json(self.path / MARKER, self.made_with)
-            yield
+            write_json(marker, self.made_with)
+            try:
+                yield
+            except BaseException:
+                if {path.name for path in self.path.iterdir()} <= {MARKER, LOCK}:
+                    marker.unlink()
+                    if new:
+                        lock.unlink(missing_ok=True)
+                        self.path.rmdir()
+                raise
 
     def _says(self) -> dict[str, Any] | None:
         """What the folder, or its record, says that it was made with; None where neither says anything."""

@@ -33,10 +33,8 @@ def prepare(data: Data, preset: str, threads: int = 1) -> dict[str, int]:
     folder = Path(data.folder)
     entries = ["paradise.study.data.prepare", DATASETS.module(data.dataset)]
     record = begin_record("prepare", preset, {}, {"data": data.prepared()}, {}, entries)
-    dataset = DATASETS.get(data.dataset)
-    dataset.check(data)
     with data_folder(data).claimed():
-        dataset.write(data, threads)
+        DATASETS.get(data.dataset).write(data, threads)
         manifest = read_manifest(folder)
         counts = {"train": len(manifest.train), "val": len(manifest.val)}
         outputs = {"outputs": {"manifest.csv": manifest.sha256}, "classes": manifest.num_classes}
