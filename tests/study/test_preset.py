@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from paradise.errors import UserError
+from paradise.study.plain_yaml import read_yaml
 from paradise.study.preset import Preset, schema
 from paradise.study.rows import DetectorRow, Row, Run
 
@@ -65,10 +66,11 @@ def with_value(path: tuple[str, ...], value) -> dict:
 
 
 def refused(values, message: str) -> None:
-    """The preset is refused with exactly this message."""
+    """The preset is refused with exactly this message, or with what stands before its @."""
     with pytest.raises(UserError) as error:
         Preset.of(values, P)
-    assert str(error.value) == f"{P}: {message}"
+    said, (begin, ellipsis, _) = str(error.value), message.partition("@")
+    assert said.startswith(f"{P}: {begin}") if ellipsis else said == f"{P}: {message}"
 
 
 @given(path=st.sampled_from(CHECKED), suffix=st.sampled_from("xs_"))
@@ -106,13 +108,17 @@ CUT = "x" * 59 + "…"  # of its repr, behind a quotation mark
     [
         ("rows", ["resnet19"], "unknown model 'resnet19'; did you mean 'resnet18'?"),
         ("rows", ["resnet18", LONG], f"'rows.1': '{CUT}: string should have at most 60 characters"),
-        ("rows", ["a\nb"], r"'rows.0': 'a\nb': string should match pattern '^\S+$'"),
+        ("rows", ["a\nb"], r"'rows.0': 'a\nb': string should match pattern '^[!-~]+$'"),
+        ("rows", ["a;b"], "unknown model 'a;b'; choose from @"),
+        ("rows", ["~"], "unknown model '~'; choose from @"),
         ("rows", ["resnet18", "resnet18"], "'rows': ['resnet18', 'resnet18'] has non-unique elements"),
         ("rows", [], "'rows': []: list should have at least 1 item after validation, not 0"),
         ("rows", "some", "'rows': 'some': it should be 'all' or a valid list"),
         ("rows", 5, "'rows': 5: it should be 'all' or a valid list"),
         ("rows", [5], "'rows.0': 5: it should be a valid string"),
         ("seeds", [0, 0], "'seeds': [0, 0] has non-unique elements"),
+        ("seeds", [2**32], "'seeds.0': 4294967296: it should be less than 2147483648"),
+        ("seeds", [1e308], "'seeds.0': 1e+308: it should be a valid integer"),
         ("seeds", [0, -1], "'seeds.1': -1: it should be greater than or equal to 0"),
         ("seeds", list(range(99)) * 2, f"'seeds': {str(list(range(99)))[:60]}… has non-unique elements"),
         ("training.schedule", "linear", "'training.schedule': 'linear': it should be 'cosine' or a valid list"),
@@ -121,6 +127,30 @@ CUT = "x" * 59 + "…"  # of its repr, behind a quotation mark
         ("training.epochs", True, "'training.epochs': True: it should be a valid integer"),
         ("training.epochs", LONG, f"'training.epochs': '{CUT}: it should be a valid integer"),
         ("training.learning_rate", float("nan"), "'training.learning_rate': nan: it should be a finite number"),
+        ("training.learning_rate", float("inf"), "'training.learning_rate': inf: it should be a finite number"),
+        ("training.weight_decay", float("nan"), "'training.weight_decay': nan: it should be a finite number"),
+        ("training.momentum", float("nan"), "'training.momentum': nan: it should be a finite number"),
+        ("data.mean", [float("nan"), 0.3, 0.3], "'data.mean.0': nan: it should be a finite number"),
+        (
+            *("data.mean", [76.5, 76.5, 76.5]),
+            "'data.mean': [76.5, 76.5, 76.5]: pixels are from 0 to 1 here, so each must be from 0 to 1",
+        ),
+        (
+            *("data.std", [94.35, 0.3, 0.3]),
+            "'data.std': [94.35, 0.3, 0.3]: pixels are from 0 to 1 here, so each must be from 0.001 to 1",
+        ),
+        (
+            *("data.std", [0.3, 0.3, 0]),
+            "'data.std': [0.3, 0.3, 0.0]: pixels are from 0 to 1 here, so each must be from 0.001 to 1",
+        ),
+        (
+            *("detection.recipe.std", [0.229, 0.224, 0.225]),
+            "'detection.recipe.std': [0.229, 0.224, 0.225]: pixels are from 0 to 255 here, so each must be "
+            "from 1 to 255",
+        ),
+        ("data.augment.shift", 32, "'data.augment.shift': 32 moves all 32 pixels out of sight"),
+        ("data.folder", "~/x", "'data.folder': '~/x' begins with '~', which nothing replaces; write the folder out"),
+        ("data.source", "a\x00b", r"'data.source': 'a\x00b' has characters that cannot be printed"),
         ("training.momentum", 1, "'training.momentum': 1: it should be less than 1"),
         ("training.compile", 1, "'training.compile': 1: it should be a valid boolean"),
         (
@@ -205,13 +235,137 @@ def test_a_missing_key_is_named():
     refused({key: value for key, value in DIGITS.items() if key != "latency"}, "the key 'latency' is missing")
 
 
-@pytest.mark.parametrize("text", ["rows: [", "a: b: c", "\x00"])
+def load_text(folder: Path, text: str | bytes) -> Preset:
+    path = folder / "p.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return Preset.load(path)
+
+
+def refused_text(folder: Path, text: str | bytes, message: str) -> None:
+    """The file is refused with exactly this message behind its path."""
+    with pytest.raises(UserError) as error:
+        load_text(folder, text)
+    assert str(error.value) == f"{folder / 'p.yaml'} {message}"
+
+
+GROWING = "a: &a [x, x]\nb: &b [*a, *a]\n" + "".join(f"c{n}: &c{n} [*b, *b, *b]\n" for n in range(30))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rows: [", "is not YAML: line 1: expected the node content, but found '<stream end>'"),
+        ("a: b: c", "is not YAML: line 1: mapping values are not allowed here"),
+        ("a:\n\tb: 1", "is not YAML: line 2: found character '\\t' that cannot start any token"),
+        ("a: 1\n---\na: 2", "is not YAML: line 2: but found another document"),
+        (GROWING, "is not YAML: line 1: a preset has no anchors and aliases ('a'); write the value out"),
+        ("a: *a", "is not YAML: line 1: a preset has no anchors and aliases ('a'); write the value out"),
+        ("a: &a [*a]", "is not YAML: line 1: a preset has no anchors and aliases ('a'); write the value out"),
+        ("a: !!int x", "is not YAML: line 1: a preset has no tags ('tag:yaml.org,2002:int'); leave it out"),
+        ("a: !x 1", "is not YAML: line 1: a preset has no tags ('!x'); leave it out"),
+        ("? [a]\n: 1", "is not YAML: line 1: a key is a word"),
+        ("{a: 1, b: 1, a: 2}", "is not YAML: line 1: the key 'a' stands there a second time; leave one of the two"),
+        ("a:\n  b: 1\n  b: 1", "is not YAML: line 3: the key 'b' stands there a second time; leave one of the two"),
+        ("[" * 1000, "is not YAML: line 1: more than 20 sections lie in one another"),
+        ("a: " + "9" * 5000, f"is not YAML: line 1: the number {'9' * 60}… has 5000 digits"),
+        ("\ufeffa: 1".encode("utf-16"), "is not text in UTF-8; save it in that encoding"),
+        (b"a: \xff", "is not text in UTF-8; save it in that encoding"),
+        ("a" * 100_001, "has 100,001 bytes and is no preset: these have 100,000 at most"),
+    ],
+    ids=lambda value: str(value)[:20].encode("unicode_escape").decode(),
+)
+def test_what_is_no_plain_yaml_is_refused_with_its_line(tmp_path, text, message):
+    refused_text(tmp_path, text, message)
+
+
+@pytest.mark.parametrize("text", ["\x00", "\x7f", "%YAML", "a: 'x", 'a: "\\ud800"', "@", "a: |\n  x\n y"])
 def test_what_is_not_yaml_is_refused_in_one_line(tmp_path, text):
-    path = tmp_path / "p.yaml"
-    path.write_text(text)
-    with pytest.raises(UserError, match=r"^.*p\.yaml is not YAML: .*$") as caught:
-        Preset.load(path)
+    with pytest.raises(UserError, match=r"p\.yaml(:| is not YAML:) .*$") as caught:
+        load_text(tmp_path, text)
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_file_is_refused(tmp_path):
+    (tmp_path / "p.yaml").mkdir()
+    with pytest.raises(UserError) as error:
+        Preset.load(tmp_path / "p.yaml")
+    assert str(error.value) == f"{tmp_path}/p.yaml is no file; a preset is one, such as config/digits.yaml"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *[("1e-4", 1e-4), ("1E-4", 1e-4), ("+.5", 0.5), ("1.", 1.0), ("012", 12), ("off", "off"), ("yes", "yes")],
+        *[("0x10", "0x10"), ("1_000", "1_000"), ("1:30", "1:30"), ("2020-01-01", "2020-01-01"), ("True", True)],
+        *[(".inf", float("inf")), ("-.INF", float("-inf")), ("'1'", "1"), ("~", None), ("", None)],
+    ],
+)
+def test_plain_values_are_those_of_yaml_1_2(tmp_path, text, value):
+    (tmp_path / "p.yaml").write_text(f"a: {text}\n")
+    found = read_yaml(tmp_path / "p.yaml")
+    assert found == {"a": value} and type(found["a"]) is type(value)
+
+
+@pytest.mark.parametrize("name", ["my preset", "~", "a;b", "$(x)", "-x", ".x", "..", "a\nb", "ü", "x" * 61, "a{b}", ""])
+def test_a_file_that_names_no_study_is_refused(tmp_path, name):
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(DIGITS))
+    with pytest.raises(UserError, match=r"rename the file$") as error:
+        Preset.load(path)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 300
+
+
+def test_presets_of_one_name_do_not_share_results(tmp_path):
+    """Also with another ending: the results of digits.yml would be those of digits.yaml."""
+    (tmp_path / "digits.yaml").write_text(yaml.safe_dump(DIGITS))
+    with pytest.raises(UserError) as error:
+        Preset.load(tmp_path / "digits.yaml")
+    assert str(error.value) == (
+        f"{tmp_path}/digits.yaml has the name of config/digits.yaml, and so its results, results/digits; "
+        "rename one of them"
+    )
+    (tmp_path / "x.yml").write_text(yaml.safe_dump(DIGITS))
+    with pytest.raises(UserError, match=r"rename the file$"):
+        Preset.load(tmp_path / "x.yml")
+
+
+PRESETS = {path.stem: yaml.safe_load(path.read_text()) for path in (REPOSITORY / "config").glob("*.yaml")}
+LEAVES = [(name, path) for name, values in sorted(PRESETS.items()) for path in keys(values)]
+ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.sampled_from([0, -1, 2**31, 2**63, 10**30, 1e308, -1e308, 1e-308, float("nan"), float("inf"), "x" * 5000, "~"]),
+    st.floats(),
+    st.text(max_size=20),
+    st.lists(st.integers() | st.text(max_size=5) | st.floats(), max_size=4),
+    st.dictionaries(st.text(max_size=5) | st.integers(), st.integers(), max_size=2),
+)
+
+
+@given(leaf=st.sampled_from(LEAVES), value=ODD)
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_value_anywhere_is_a_preset_or_one_line(tmp_path, leaf, value):
+    name, path = leaf
+    values = copy.deepcopy(PRESETS[name])
+    parent = values
+    for key in path[:-1]:
+        parent = parent[key]
+    parent[path[-1]] = value
+    try:
+        preset = Preset.of(values, P)
+    except UserError as error:
+        assert str(error).isprintable() and len(str(error)) < 800, str(error)
+    else:
+        assert preset.runs and Preset.of(preset.values(), P).values() == preset.values()
+
+
+@given(text=st.text(alphabet="ab:-[]{}&*!|>'\"%@`#,?~.0e \n\t\r\x00\x85\u2028", max_size=40) | st.binary(max_size=20))
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_text_is_refused_in_one_line(tmp_path, text):
+    with pytest.raises(UserError) as error:
+        load_text(tmp_path, text)
+    assert str(error.value).isprintable() and len(str(error.value)) < 800, str(error.value)
 
 
 @pytest.mark.parametrize("value", ["", "just words", "[1, 2]"])

@@ -158,12 +158,19 @@ def test_after_a_pull_a_changed_recipe_trains_its_rows_and_no_others(clone):
 def test_other_data_make_everything_again(clone):
     sh(clone, "paradise pull")
     change_preset(clone, lambda preset: preset["data"].update(per_class=12))
+    folder = clone / "data" / "smoke"
+    before = digest(folder)
+    refused = run("snakemake", *SMOKE, cwd=clone, check=False)
+    assert refused.returncode == 2
+    assert "error: data/smoke was prepared with other settings (per_class), maybe for another study" in refused.stdout
+    assert digest(folder) == before
+    shutil.move(folder, clone / "data" / "kept")
     everything = {"prepare": 1, "train": 2, "fuse": 2, "evaluate": 2, "table": 3, "report": 1}
     assert planned(clone) == everything
+    shutil.move(clone / "data" / "kept", folder)
     output = sh(clone, "paradise pull").splitlines()
     assert "  prepare: data.per_class changed" in output
     assert "  train, rows resnet18, pd_b_resnet18, seed 0: data.per_class changed" in output
-    assert planned(clone) == everything
 
 
 def test_a_changed_image_is_named_and_prepared_again(project):

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from paradise.errors import UserError
+from paradise.study.data.folder import check_folders
 from paradise.study.preset import Preset
 from paradise.study.schedule import Schedule, check_paths
 from paradise.study.stale import Survey
@@ -28,6 +29,7 @@ try:
     check_paths(PRESET)
     if workflow.config_settings.config:
         raise UserError(f"--config would change the study under its name: copy {PRESET.path} and edit the copy")
+    check_folders(PRESET)
     SURVEY = Survey(PRESET)
     if not workflow.remote_exec:
         print("".join(f"{line}\n" for line in describe_stale(SURVEY)), end="", file=sys.stderr)

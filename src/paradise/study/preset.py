@@ -1,12 +1,12 @@
 """Presets: one YAML file is one study. What each key means stands here; `config/preset.schema.json` is made from it."""
 
+import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional, Self
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -21,12 +21,13 @@ from pydantic_core import ErrorDetails
 
 from paradise.errors import UserError, nearest
 from paradise.study.paper import Paper, read_paper
+from paradise.study.plain_yaml import SHOWN, cut, read_yaml
 from paradise.study.registry import DATASETS, DETECTION_SETS, LOADERS, Registry
 from paradise.study.rows import DetectorRow, Row, Run
 
+NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._+-]{{0,{SHOWN - 1}}}")
 SCHEMA = Path("config/preset.schema.json")
 EVIDENCE_SEEDS = [0, 1, 2]
-SHOWN = 60  # characters of a wrong value, or key, that a message repeats
 
 
 def _one_of(registry: Registry) -> Any:
@@ -35,7 +36,7 @@ def _one_of(registry: Registry) -> Any:
 
     def check(name: str) -> str:
         if name not in names:
-            raise ValueError(f"{_cut(repr(name))} is not one of {names}")
+            raise ValueError(f"{cut(repr(name))} is not one of {names}")
         return name
 
     return Annotated[str, AfterValidator(check), WithJsonSchema({"type": "string", "enum": names})]
@@ -43,8 +44,16 @@ def _one_of(registry: Registry) -> Any:
 
 def _unique(values: list[Any]) -> list[Any]:
     if len(set(values)) < len(values):
-        raise ValueError(f"{_cut(str(values))} has non-unique elements")
+        raise ValueError(f"{cut(str(values))} has non-unique elements")
     return values
+
+
+def _place_of_files(path: str) -> str:
+    if path.startswith("~"):
+        raise ValueError(f"{cut(repr(path))} begins with '~', which nothing replaces; write the folder out")
+    if not path.isprintable():
+        raise ValueError(f"{cut(repr(path))} has characters that cannot be printed")
+    return path
 
 
 def _ascending(values: list[float]) -> list[float]:
@@ -53,13 +62,35 @@ def _ascending(values: list[float]) -> list[float]:
     return values
 
 
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
+def _pixels(least: float, most: int) -> AfterValidator:
+    """Checks means or deviations of the three channels, of pixels from 0 to `most`."""
+
+    def check(values: list[float] | None) -> list[float] | None:  # None: of a recipe's changes, not among them
+        if values and not all(least <= value <= most for value in values):
+            raise ValueError(f"{values}: pixels are from 0 to {most} here, so each must be from {least} to {most}")
+        return values
+
+    return AfterValidator(check)
+
+
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Side = Annotated[int, Field(ge=28, le=4096)]
+DetectionSide = Annotated[int, Field(ge=64, le=4096, multiple_of=32)]
+Rate = Annotated[float, Field(gt=0, le=1000)]
+Decay = Annotated[float, Field(ge=0, le=1)]
 Rgb = Annotated[list[float], Field(min_length=3, max_length=3)]
-Range = Annotated[list[Positive], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
-Name = Annotated[str, Field(min_length=1, max_length=SHOWN, pattern=r"^\S+$")]
+Two = Field(min_length=2, max_length=2)
+Name = Annotated[str, Field(min_length=1, max_length=SHOWN, pattern=r"^[!-~]+$")]
 Names = Annotated[list[Name], Field(min_length=1), AfterValidator(_unique)]
-Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_unique)]
+# torch, NumPy and DALI all take seeds of 31 bits, and what the loaders make of one.
+Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1), AfterValidator(_unique)]
+Place = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_place_of_files)]
+# Part of files' names in Snakemake, which reads braces as wildcards, and in DVC, which reads "${".
+Folder = Annotated[
+    str,
+    Field(min_length=1, max_length=200, pattern=r"""^[^{}$`"'\\|&;<>*?()\[\]!#%]+$"""),
+    AfterValidator(_place_of_files),
+]
 
 
 class PresetPart(BaseModel):
@@ -80,19 +111,17 @@ class PresetPart(BaseModel):
 
 
 class Expect(PresetPart):
-    classes: Annotated[int, Field(ge=2)]
+    classes: Annotated[int, Field(ge=2, le=10**9)]
     train: Count
     val: Count
 
 
 class Augment(PresetPart):
-    area: Annotated[
-        list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=2, max_length=2), AfterValidator(_ascending)
-    ]
+    area: Annotated[list[Annotated[float, Field(ge=0.001, le=1)]], Two, AfterValidator(_ascending)]
     """Range of the random crop's share of the image."""
-    aspect: Range
+    aspect: Annotated[list[Annotated[float, Field(ge=0.01, le=100)]], Two, AfterValidator(_ascending)]
     """Range of the random crop's aspect ratio."""
-    shift: Annotated[int, Field(ge=0)]
+    shift: Annotated[int, Field(ge=0, le=4096)]
     """Largest shift, in pixels, after resizing."""
     flip: bool
 
@@ -101,9 +130,9 @@ class EvaluationData(PresetPart):
     """What of the section `data` images are found and evaluated with."""
 
     dataset: _one_of(DATASETS)  # type: ignore[valid-type]
-    folder: Annotated[str, Field(min_length=1)]
+    folder: Folder
     """Where `paradise prepare` writes the manifest, and the images where they are not elsewhere."""
-    source: Annotated[str | None, Field(min_length=1)] = None
+    source: Place | None = None
     """Where the images are that do not come with a package; by default the environment says it."""
     expect: Expect | None = None
     """What `paradise prepare` must find in an image folder."""
@@ -111,16 +140,17 @@ class EvaluationData(PresetPart):
     """'dali' decodes for every epoch; 'memory' holds small images on the device."""
     decoder: Literal["mixed", "cpu"] | None = None
     """Where DALI decodes for a GPU: on it ('mixed', the default) or on the processor."""
-    per_class: Annotated[int | None, Field(ge=1)] = None
+    per_class: Count | None = None
     """Images kept of each class in each split; all by default."""
-    hold_out: Annotated[int | None, Field(ge=1)] = None
+    hold_out: Count | None = None
     """Training images, the last ones, that stand in for the validation images: to choose a recipe by."""
-    image_size: Annotated[int, Field(ge=28)]
+    image_size: Side
     """Side, in pixels, of what the network sees."""
-    resize: Annotated[int, Field(ge=28)]
+    resize: Side
     """The shorter side, in pixels, before evaluation's centre crop."""
-    mean: Rgb
-    std: Rgb
+    mean: Annotated[Rgb, _pixels(0, 1)]
+    """Of pixels from 0 to 1."""
+    std: Annotated[Rgb, _pixels(0.001, 1)]
 
     def prepared(self) -> dict[str, Any]:
         """What decides which images there are; where they lie does not."""
@@ -142,15 +172,15 @@ class Data(EvaluationData):
 
 class Recipe(PresetPart):
     epochs: Count
-    batch_size: Annotated[int, Field(ge=2)]
+    batch_size: Annotated[int, Field(ge=2, le=10**9)]
     """Images of one step, over all processes."""
-    device_batch_size: Annotated[int | None, Field(ge=2)] = None
+    device_batch_size: Annotated[int | None, Field(ge=2, le=10**9)] = None
     """Images of one forward pass, and so of one BatchNorm; batch_size over the processes by default."""
-    learning_rate: Annotated[float, Field(gt=0)]
+    learning_rate: Rate
     """The highest."""
     momentum: Annotated[float, Field(ge=0, lt=1)]
-    weight_decay: Annotated[float, Field(ge=0)]
-    warmup_epochs: Annotated[float, Field(ge=0)]
+    weight_decay: Decay
+    warmup_epochs: Annotated[float, Field(ge=0, le=10**9)]
     """Linear from 0; fractions of an epoch are allowed."""
     schedule: Literal["cosine"] | list[Count]
     """'cosine' to 0, or the epochs at which the learning rate is divided by 10."""
@@ -166,29 +196,29 @@ class Recipe(PresetPart):
 
 class DetectionRecipe(PresetPart):
     iterations: Count
-    warmup_iterations: Annotated[int, Field(ge=2)]
+    warmup_iterations: Annotated[int, Field(ge=2, le=10**9)]
     """Linear from a thousandth of the learning rate."""
-    batch_size: Annotated[int, Field(ge=1)]
+    batch_size: Count
     """Images of one step, for each GPU."""
-    image_size: Annotated[int, Field(ge=64, multiple_of=32)]
+    image_size: DetectionSide
     """Side, in pixels, of what the network sees."""
-    mean: Rgb
+    mean: Annotated[Rgb, _pixels(0, 255)]
     """Of pixels from 0 to 255."""
-    std: Rgb
-    learning_rate: Annotated[float, Field(gt=0)]
+    std: Annotated[Rgb, _pixels(1, 255)]
+    learning_rate: Rate
     """AdamW's, the highest; a cosine to 0."""
-    weight_decay: Annotated[float, Field(ge=0)]
-    clip_gradient: Annotated[float, Field(gt=0)]
+    weight_decay: Decay
+    clip_gradient: Annotated[float, Field(gt=0, le=10**9)]
     """The gradient's largest norm."""
     frozen_stages: Annotated[int, Field(ge=-1, le=4)]
     """Of the backbone; -1 freezes not even the stem."""
     norm_eval: bool
     """Whether the backbone's BatchNorms keep their statistics."""
-    anchor_scale: Annotated[float, Field(gt=0)]
+    anchor_scale: Annotated[float, Field(ge=0.1, le=100)]
     """Side of the smallest anchor, in strides of the feature map; mmdetection's is 4."""
-    proposals: Annotated[int, Field(ge=1)]
+    proposals: Count
     """Of an image, for Cascade R-CNN's heads."""
-    rois: Annotated[int, Field(ge=1)]
+    rois: Count
     """Of an image, that each of Cascade R-CNN's heads is trained with."""
 
 
@@ -206,14 +236,14 @@ DetectionRecipeChanges = _changes(DetectionRecipe)
 
 
 class Latency(PresetPart):
-    rounds: Annotated[int, Field(ge=1)]
+    rounds: Count
     """Timed runs of every model."""
-    threads: Annotated[int, Field(ge=1)]
+    threads: Annotated[int, Field(ge=1, le=1024)]
     """Processor threads that a model may use."""
 
 
 class DetectionLatency(Latency):
-    image_size: Annotated[int, Field(ge=64, multiple_of=32)]
+    image_size: DetectionSide
     """Side, in pixels, of the image that detectors are timed and counted with."""
 
 
@@ -226,9 +256,9 @@ class DetectionData(PresetPart):
     """What of the section `detection` one detector is trained and evaluated with."""
 
     dataset: _one_of(DETECTION_SETS)  # type: ignore[valid-type]
-    folder: Annotated[str, Field(min_length=1)]
+    folder: Folder
     """Where `paradise detection prepare` writes its record, and the images where they are not elsewhere."""
-    source: Annotated[str | None, Field(min_length=1)] = None
+    source: Place | None = None
     """Where images are that are not made here; by default the environment says it."""
     images: Images | None = None
     """Images to compose, for 'digits'."""
@@ -268,7 +298,7 @@ class Preset(PresetPart):
     training: Recipe
     overrides: dict[Name, RecipeChanges] | None = None  # type: ignore[valid-type]
     """Changes of the recipe for some rows: a row or a pattern (*, ?) → keys of `training`."""
-    checkpoints: dict[Name, Annotated[str, Field(min_length=1)]] | None = None
+    checkpoints: dict[Name, Place] | None = None
     """Checkpoints of others, evaluated and shown beside the rows trained here: row → file."""
     detection: Detection | None = None
     """The third table, in mmdetection; left out without this section."""
@@ -285,13 +315,8 @@ class Preset(PresetPart):
     @classmethod
     def load(cls, path: Path) -> Self:
         """The preset in the YAML file `path`. Raises UserError where it cannot be read or is not a preset."""
-        try:
-            values = yaml.safe_load(Path(path).read_text())
-        except FileNotFoundError:
-            raise UserError(f"no preset at {path}") from None
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-        return cls.of(values, path)
+        _check_name(Path(path))
+        return cls.of(read_yaml(Path(path)), path)
 
     @classmethod
     def of(cls, values: object, path: Path) -> Self:
@@ -382,6 +407,11 @@ class Preset(PresetPart):
         _check_patterns("overrides", self.overrides or {}, known)
         if self.detection is None:
             return
+        folders = [Path(part.folder).absolute() for part in (self.data, self.detection)]
+        if any(one == other or one in other.parents for one, other in (folders, folders[::-1])):
+            raise UserError(
+                f"'data.folder' and 'detection.folder', {self.detection.folder}, lie in one another; part them"
+            )
         possible = {row.id: row for row in paper.detectors}
         wanted = list(possible) if self.detection.rows == "all" else self.detection.rows
         for name in wanted:
@@ -414,9 +444,25 @@ def _check_patterns(where: str, overrides: dict[str, Any], rows: Iterable[str]) 
             raise UserError(f"{where}: '{pattern}' matches no row{nearest(pattern, rows)}")
 
 
+def _check_name(path: Path) -> None:
+    """Raises UserError where a preset's file gives its study no name, or the name of another preset's."""
+    if path.suffix != ".yaml" or not NAME.fullmatch(path.stem):
+        raise UserError(
+            f"{cut(repr(str(path)))} is no preset's name: that is NAME.yaml, at most {SHOWN} of the characters "
+            "A-Z a-z 0-9 . _ + -, of which the first is a letter or a digit; rename the file"
+        )
+    other = Path("config", path.name)
+    if path.exists() and other.exists() and not path.samefile(other):
+        raise UserError(f"{path} has the name of {other}, and so its results, results/{path.stem}; rename one of them")
+
+
 def _check_data(data: Data) -> None:
     if data.resize < data.image_size:
         raise UserError(f"'data.resize': {data.resize} is smaller than 'data.image_size' ({data.image_size})")
+    if data.augment.shift >= data.image_size:
+        raise UserError(f"'data.augment.shift': {data.augment.shift} moves all {data.image_size} pixels out of sight")
+    if data.loader == "memory" and not data.augment.area == data.augment.aspect == [1, 1]:
+        raise UserError("'data.augment': the loader 'memory' does not crop: say 'area: [1, 1], aspect: [1, 1]'")
 
 
 def _explain(error: ValidationError, values: dict[str, Any]) -> str:
@@ -435,7 +481,7 @@ def _explain(error: ValidationError, values: dict[str, Any]) -> str:
         return f"the key '{where}' is missing"
     if first["type"] == "value_error":
         return f"'{where}': {first['ctx']['error']}"
-    wrong = _cut(repr(first["input"]))
+    wrong = cut(repr(first["input"]))
     if first["type"] in ("model_type", "dict_type"):
         return f"'{where}': {wrong}: it should have keys"
     must = " or ".join(one["msg"].removeprefix("Input should be ") for one in same)
@@ -457,11 +503,7 @@ def _place(error: ErrorDetails, values: Any) -> list[str | int]:
 
 def _dotted(place: Iterable[str | int]) -> str:
     """A place as messages say it: "training.epochs"."""
-    return ".".join(_cut(repr(str(part))[1:-1]) for part in place)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+    return ".".join(cut(repr(str(part))[1:-1]) for part in place)
 
 
 def _empty(values: Any) -> list[str | int]:

@@ -78,7 +78,7 @@ def test_it_is_listed_and_checked_where_it_lies(data, root, tmp_path):
     manifest = prepared(data)
     assert sorted(root.rglob("*")) == before
     written = sorted(path.name for path in (tmp_path / "data").iterdir())
-    assert written == ["checked.csv", "manifest.csv", "prepared.json"]
+    assert written == [".made-with.json", ".prepare.lock", "checked.csv", "manifest.csv", "prepared.json"]
     assert manifest.num_classes == 3
     assert manifest.train.labels == [0] * 4 + [1] * 4 + [2] * 4
     assert manifest.train.files()[5] == str(root / "train" / "n02102040" / "n02102040_1.JPEG")
@@ -139,6 +139,96 @@ def test_what_is_missing_is_named(data, root, damage, message):
 )
 def test_what_a_kit_does_not_tell_is_named(data, flat, damage, message):
     damage(flat, flat / "ILSVRC2012_devkit_t12" / "data")
+    with pytest.raises(UserError, match=message):
+        prepare(data, "test")
+
+
+CLASS = f"train/{WNIDS[0]}"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (f"{CLASS}/deeper/x.JPEG", "{root}/train/n01440764/deeper is a folder: images lie in their class's folder"),
+        (f"{CLASS}/.DS_Store", "{root}/train/n01440764/.DS_Store is no image; move it away (1 such in "),
+        (f"{CLASS}/Thumbs.db", "{root}/train/n01440764/Thumbs.db is no image; move it away (1 such in "),
+        ("train/x.JPEG", "{root}/train/x.JPEG lies beside the class folders; move it away (1 such)"),
+        ("val/x.JPEG", "{root}/val/x.JPEG lies beside the class folders; move it away (1 such)"),
+        ("train/.hidden/x.JPEG", "{root}: class .hidden is in train and not in val (1 such classes)"),
+        ("val/n9/x.JPEG", "{root}: class n9 is in val and not in train (1 such classes)"),
+        (
+            f"{CLASS}/a\nb.JPEG",
+            "{root}/train/n01440764 has a file of the name 'a\\nb.JPEG', which is no printable UTF-8",
+        ),
+        (
+            f"{CLASS}/a\rb.JPEG",
+            "{root}/train/n01440764 has a file of the name 'a\\rb.JPEG', which is no printable UTF-8",
+        ),
+        (f"{CLASS}/\udce9.JPEG", "{root}/train/n01440764 has a file of the name '\\\\xe9.JPEG', which is no printable"),
+        ("train/N01440764/x.JPEG", "{root}/train has 'N01440764' and 'n01440764', which differ by case alone; rename"),
+        (
+            f"{CLASS}/N01440764_0.jpeg",
+            "{root}/train/n01440764 has 'N01440764_0.jpeg' and 'n01440764_0.JPEG', which differ",
+        ),
+    ],
+)
+def test_nothing_is_left_out_without_a_word(data, root, name, message):
+    save(root / name, 1)
+    with pytest.raises(UserError) as refused:
+        prepare(data, "test")
+    assert str(refused.value).startswith(message.format(root=root)) and str(refused.value).isprintable()
+    assert not Path(data.folder, "manifest.csv").exists()
+
+
+def test_a_link_to_nothing_is_named_and_one_that_leads_out_is_followed(data, root, tmp_path):
+    link = root / CLASS / "n01440764_0.JPEG"
+    outside = shutil.move(link, tmp_path / "outside.JPEG")
+    link.symlink_to(tmp_path / "gone.JPEG")
+    with pytest.raises(UserError) as refused:
+        prepare(data, "test")
+    assert str(refused.value) == f"{link} is a link to nothing; move it away (1 such in {link.parent})"
+    link.unlink()
+    link.symlink_to(outside)
+    assert prepare(data, "test") == {"train": 12, "val": 6}
+    assert prepared(data).train.hashes[0] == sha256(Path(outside))
+
+
+@pytest.fixture
+def tiny(root) -> Path:
+    """The images in Tiny ImageNet's layout."""
+    lines = []
+    (root / "val" / "images").mkdir()
+    for wnid in WNIDS:
+        (root / "train" / wnid / "images").mkdir()
+        (root / "train" / wnid / f"{wnid}_boxes.txt").write_text("")
+        for path in sorted((root / "train" / wnid).glob("*.JPEG")):
+            path.rename(path.parent / "images" / path.name)
+        for path in sorted((root / "val" / wnid).iterdir()):
+            path.rename(root / "val" / "images" / path.name)
+            lines.append(f"{path.name}\t{wnid}\t0\t0\t9\t9\n")
+        (root / "val" / wnid).rmdir()
+    (root / "val" / "val_annotations.txt").write_text("".join(reversed(lines)))
+    return root
+
+
+def test_tiny_imagenets_layout_is_read(data, tiny):
+    assert prepare(data, "test") == {"train": 12, "val": 6}
+    assert labels(data) == {Path(f"val/images/ILSVRC2012_val_{n + 1:08d}.JPEG"): n // 2 for n in range(6)}
+    assert prepared(data).train.paths[4] == "train/n02102040/images/n02102040_0.JPEG"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda lines: lines[1:], "val_00000006.JPEG is not in .*val_annotations.txt \\(1 such\\)"),
+        (lambda lines: [*lines, "x.JPEG\tn01440764"], "x.JPEG is missing, and in .*val_annotations.txt"),
+        (lambda lines: [line.replace(WNIDS[2], "n9") for line in lines], "is of class n9, which .*train lacks"),
+        (lambda lines: ["x"], "val_annotations.txt is damaged"),
+    ],
+)
+def test_what_tiny_imagenets_annotations_do_not_say_is_named(data, tiny, change, message):
+    path = tiny / "val" / "val_annotations.txt"
+    path.write_text("\n".join(change(path.read_text().splitlines())))
     with pytest.raises(UserError, match=message):
         prepare(data, "test")
 

@@ -69,7 +69,7 @@ class Folders:
     embedded = False
 
     def write(self, data: Data, threads: int) -> None:
-        """Checks every image and writes their manifest. Raises UserError where one is missing or cannot be read."""
+        """Checks every image and writes their manifest. Raises UserError where one is missing or cannot be used."""
         if data.hold_out is not None:
             raise UserError(f"'data.hold_out' is not for {data.dataset}: take it out of the preset")
         self.write_list(data, self.root(data.source), threads)

@@ -1,8 +1,9 @@
 """Images in folders as ImageNet (ILSVRC2012) has them, where they lie: listed and checked, never copied.
 
 `train` has a folder for each class. So may `val`; or it is flat, as it was published, and the development kit beside it
-(`*devkit*/data`, with `ILSVRC2012_validation_ground_truth.txt` and `meta.mat`) says which image is of which class.
-Classes are numbered in the order of their folders' names, as everyone does.
+(`*devkit*/data`, with `ILSVRC2012_validation_ground_truth.txt` and `meta.mat`) says which image is of which class. Or
+both are as Tiny ImageNet has them: `images` in each folder, and `val/val_annotations.txt`. Classes are numbered in the
+order of their folders' names, as everyone does. Everything else in them is refused by name: nothing is left out.
 """
 
 import csv
@@ -20,6 +21,8 @@ from paradise.study.files import write_text
 from paradise.study.terminal.progress import reporting
 
 TRUTH = "ILSVRC2012_validation_ground_truth.txt"
+ANNOTATIONS = "val_annotations.txt"
+LITTER = ("Thumbs.db", "desktop.ini")  # what systems leave in folders, beside what begins with a dot
 FLAT = re.compile(r"ILSVRC2012_val_([0-9]{8})\.JPEG")
 Listed = dict[str, list[tuple[str, int]]]  # for each split the path, relative to the root, and the label of every image
 
@@ -50,7 +53,9 @@ def list_images(root: Path) -> Listed:
     classes = _folders(root / "train")
     if not classes:
         raise UserError(f"{root}/train has no class folders")
-    if _folders(root / "val"):
+    if (root / "val" / ANNOTATIONS).exists() and _folders(root / "val") == ["images"]:
+        val = _tiny(root, classes)
+    elif _folders(root / "val"):
         if other := sorted(set(classes) ^ set(_folders(root / "val"))):
             has, lacks = ("train", "val") if other[0] in classes else ("val", "train")
             raise UserError(f"{root}: class {other[0]} is in {has} and not in {lacks} ({len(other)} such classes)")
@@ -61,21 +66,70 @@ def list_images(root: Path) -> Listed:
 
 
 def _folders(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    """The folders in `folder`, hidden ones too. Raises UserError where a name cannot be kept."""
+    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    _check_names(folder, names)
+    return names
 
 
 def _files(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_file() and not entry.name.startswith("."))
+    """The files in `folder`. Raises UserError where there is anything else, or a file that no image set has."""
+    entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    _check_names(folder, [entry.name for entry in entries])
+    others = {
+        "is a folder: images lie in their class's folder, or in `images` there": [e for e in entries if e.is_dir()],
+        "is a link to nothing": [entry for entry in entries if entry.is_symlink() and not os.path.exists(entry.path)],
+        "is no image": [entry for entry in entries if entry.name.startswith(".") or entry.name in LITTER],
+    }
+    for what, found in others.items():
+        if found:
+            raise UserError(f"{found[0].path} {what}; move it away ({len(found)} such in {folder})")
+    return [entry.name for entry in entries]
+
+
+def _check_names(folder: Path, names: list[str]) -> None:
+    """Raises UserError for a name that no manifest, log or other system could keep."""
+    for name in names:
+        if not name.isprintable():  # a newline, or bytes that are not UTF-8, of which Python makes lone surrogates
+            shown = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+            raise UserError(f"{folder} has a file of the name {shown!r}, which is no printable UTF-8; rename it")
+    seen: dict[str, str] = {}
+    for name in names:
+        if (other := seen.setdefault(name.casefold(), name)) != name:
+            raise UserError(f"{folder} has '{other}' and '{name}', which differ by case alone; rename one of them")
 
 
 def _by_class(root: Path, split: str, classes: list[str]) -> list[tuple[str, int]]:
+    if beside := [entry.name for entry in os.scandir(root / split) if not entry.is_dir()]:
+        raise UserError(
+            f"{root / split}/{min(beside)} lies beside the class folders; move it away ({len(beside)} such)"
+        )
     images = []
     for label, name in enumerate(classes):
-        files = _files(root / split / name)
+        place = f"{split}/{name}"
+        if sorted(entry.name for entry in os.scandir(root / place)) in (["images"], ["images", f"{name}_boxes.txt"]):
+            place += "/images"  # as Tiny ImageNet has it
+        files = _files(root / place)
         if not files:
-            raise UserError(f"the class folder {root / split / name} is empty")
-        images += [(f"{split}/{name}/{file}", label) for file in files]
+            raise UserError(f"the class folder {root / place} is empty")
+        images += [(f"{place}/{file}", label) for file in files]
     return images
+
+
+def _tiny(root: Path, classes: list[str]) -> list[tuple[str, int]]:
+    """The images of Tiny ImageNet's `val`, whose annotations have a line of name, class and box for each."""
+    path = root / "val" / ANNOTATIONS
+    try:
+        named = dict(line.split("\t")[:2] for line in path.read_text(encoding="utf-8").splitlines())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}); fetch it again") from None
+    files = _files(root / "val" / "images")
+    if odd := sorted(set(files) ^ set(named)):
+        what = "is not in" if odd[0] in files else "is missing, and in"
+        raise UserError(f"{root}/val/images/{odd[0]} {what} {path} ({len(odd)} such)")
+    if odd := sorted(file for file in files if named[file] not in classes):
+        raise UserError(f"{root}/val/images/{odd[0]} is of class {named[odd[0]]}, which {root}/train lacks")
+    return [(f"val/images/{file}", classes.index(named[file])) for file in files]
 
 
 def _flat(root: Path, classes: list[str]) -> list[tuple[str, int]]:

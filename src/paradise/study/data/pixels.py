@@ -25,8 +25,10 @@ def write_pixels(folder: Path, splits: Splits, per_class: int | None = None) -> 
     What an earlier call wrote is replaced; raises UserError, and touches nothing, where the folder holds anything else.
     """
     for split in splits:
-        for file in (folder / split).rglob("*"):
-            if file.is_file() and not OURS.fullmatch(file.relative_to(folder / split).as_posix()):
+        for file in (folder / split, *(folder / split).rglob("*")):
+            named = OURS.fullmatch(file.relative_to(folder / split).as_posix())
+            # What is behind a link lies elsewhere, and is somebody else's.
+            if file.is_symlink() or (file.exists() and not file.is_dir() and not named):
                 raise UserError(f"{folder} holds other files, such as {file}; choose another folder for the images")
     (folder / "manifest.csv").unlink(missing_ok=True)
     listed: dict[str, list[tuple[str, int, str]]] = {}

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from paradise.errors import UserError
+from paradise.study.data.folder import data_folder
+from paradise.study.data.images import decode
 from paradise.study.data.manifest import Manifest, Split, other_images, read_manifest
 from paradise.study.preset import Data, EvaluationData
 from paradise.study.provenance import begin_record
@@ -27,16 +28,17 @@ def prepare(data: Data, preset: str, threads: int = 1) -> dict[str, int]:
         The number of images in each split.
 
     Raises:
-        UserError: The data set is not there, or not whole.
+        UserError: The data set is not there, or not whole; or the folder is somebody else's, or another study's.
     """
     folder = Path(data.folder)
     entries = ["paradise.study.data.prepare", DATASETS.module(data.dataset)]
     record = begin_record("prepare", preset, {}, {"data": data.prepared()}, {}, entries)
-    DATASETS.get(data.dataset).write(data, threads)
-    manifest = read_manifest(folder)
-    counts = {"train": len(manifest.train), "val": len(manifest.val)}
-    outputs = {"outputs": {"manifest.csv": manifest.sha256}, "classes": manifest.num_classes}
-    write_record(folder / RECORD, Prepared, record | outputs | counts)
+    with data_folder(data).claimed():
+        DATASETS.get(data.dataset).write(data, threads)
+        manifest = read_manifest(folder)
+        counts = {"train": len(manifest.train), "val": len(manifest.val)}
+        outputs = {"outputs": {"manifest.csv": manifest.sha256}, "classes": manifest.num_classes}
+        write_record(folder / RECORD, Prepared, record | outputs | counts)
     return counts
 
 
@@ -68,11 +70,27 @@ def prepared(data: EvaluationData) -> Manifest:
 
 
 def read_pixels(split: Split) -> np.ndarray:
-    """All images of `split`, uint8 [N, H, W, 1 or 3]. Raises UserError where they are not of one size."""
-    images = [np.asarray(Image.open(path)) for path in split.files()]
-    if len({image.shape for image in images}) > 1:
-        raise UserError(f"the images in {split.folder} are not of one size: 'data.loader: memory' cannot hold them")
-    return np.stack(images).reshape(len(images), *images[0].shape[:2], -1)
+    """All images of `split`, uint8 [N, S, S, 1 or 3]: grey ones have one channel.
+
+    Raises:
+        UserError: They are not square and of one size, or one cannot be read.
+    """
+    images = list(map(_read_pixels, split.files()))
+    sizes = {image.shape[:2] for image in images}
+    if len(sizes) > 1 or len({*next(iter(sizes))}) > 1:
+        raise UserError(
+            f"the images in {split.folder} are not square and of one size, so 'data.loader: memory' cannot hold them; "
+            "take 'dali'"
+        )
+    pixels = np.stack(images)
+    return pixels[..., :1] if (pixels[..., :1] == pixels).all() else pixels
+
+
+def _read_pixels(path: str) -> np.ndarray:
+    try:
+        return decode(Path(path).read_bytes())
+    except Exception as error:  # whatever Pillow's decoders raise
+        raise UserError(f"the image {path} cannot be read ({error}); run `paradise prepare` again") from None
 
 
 def _check_record(folder: Path, data: EvaluationData, manifest: str) -> None:

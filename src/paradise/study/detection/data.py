@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from paradise.errors import UserError
+from paradise.study.data.folder import detection_folder
 from paradise.study.detection.annotations import read_json
 from paradise.study.detection.sets import SPLITS, Counts, DetectionSet
 from paradise.study.hashes import sha256
@@ -33,9 +34,10 @@ def prepare(section: DetectionData, preset: str) -> Counts:
     dataset = DETECTION_SETS.get(section.dataset)
     entries = ["paradise.study.detection.data", DETECTION_SETS.module(section.dataset)]
     record = begin_record("prepare_detection", preset, {}, {"detection": section.prepared()}, {}, entries)
-    counts: Counts = dataset.prepare(section)
-    outputs = {name: sha256(path) for name, path in dataset.annotation_files(section).items()}
-    write_record(Path(section.folder, RECORD), PreparedDetection, record | {"outputs": outputs, "splits": counts})
+    with detection_folder(section).claimed():
+        counts: Counts = dataset.prepare(section)
+        outputs = {name: sha256(path) for name, path in dataset.annotation_files(section).items()}
+        write_record(Path(section.folder, RECORD), PreparedDetection, record | {"outputs": outputs, "splits": counts})
     return counts
 
 

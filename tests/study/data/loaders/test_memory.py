@@ -2,11 +2,15 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_data
+from odd_images import SIDE, USED
+from PIL import Image
 
+from paradise.errors import UserError
 from paradise.study.data.loaders import Batch
 from paradise.study.data.loaders.dali import EvaluationLoader as Decoded
+from paradise.study.data.loaders.dali import TrainingLoader as DecodedTraining
 from paradise.study.data.loaders.memory import EvaluationLoader, TrainingLoader
-from paradise.study.data.manifest import read_manifest
+from paradise.study.data.manifest import Split, read_manifest
 from paradise.study.preset import Data
 
 CPU = torch.device("cpu")
@@ -38,6 +42,37 @@ def test_evaluation_shows_what_dali_shows(digits, sizes):
     assert x.shape == (80, 3, sizes[0], sizes[0]) and x.is_contiguous(memory_format=torch.channels_last)
     # One step of grey is 1 / 255 / 0.37 = 0.0106.
     assert (x - expected).abs().max() < 0.022 and (x - expected).abs().mean() < 0.004
+
+
+def test_both_loaders_see_the_same_in_any_file_that_prepare_takes(tmp_path):
+    for name, content in USED.items():
+        (tmp_path / name).write_bytes(content)
+    paths = sorted(USED)
+    split = Split(tmp_path, paths, list(range(len(paths))), [""] * len(paths))
+    data = make_data(tmp_path, image_size=SIDE, resize=SIDE, augment=AUGMENT | {"shift": 0})
+    held, labels = whole(EvaluationLoader(split, data, 7, 1, CPU))
+    training = DecodedTraining(split, data, Batch(1, 1, 1), 0, 1, CPU)
+    loaders = (
+        Decoded(split, data, 7, 1, CPU),
+        [next(training) for _ in paths],
+    )
+    for loader in loaders:
+        seen, order = whole(loader)
+        assert sorted(order.tolist()) == labels.tolist()
+        levels = (held[order] - seen).abs().mean(dim=(1, 2, 3)) * 0.37 * 255
+        assert {paths[label]: level for label, level in zip(order.tolist(), levels.tolist()) if level > 1} == {}
+
+
+@pytest.mark.parametrize("sizes", [[(48, 48), (48, 47)], [(40, 30)] * 2])
+def test_images_that_are_not_square_and_of_one_size_are_refused(tmp_path, sizes):
+    for number, size in enumerate(sizes):
+        Image.new("RGB", size).save(tmp_path / f"{number}.png")
+    with pytest.raises(UserError) as refused:
+        EvaluationLoader(Split(tmp_path, ["0.png", "1.png"], [0, 1], ["", ""]), make_data(tmp_path), 7, 1, CPU)
+    assert str(refused.value) == (
+        f"the images in {tmp_path} are not square and of one size, so 'data.loader: memory' cannot hold them; "
+        "take 'dali'"
+    )
 
 
 @pytest.mark.parametrize("processes", [2, 3])
