@@ -121,7 +121,7 @@ def test_all_that_has_no_numbers_exists_and_says_why():
 
 
 def test_an_entry_that_is_not_there_is_an_error():
-    with pytest.raises(ModuleNotFoundError):
+    with pytest.raises(ModuleNotFoundError, match=r"^no module paradise\.gone$"):
         fingerprint("paradise.gone")
 
 

@@ -436,3 +436,10 @@ def test_an_input_that_is_not_here_is_what_its_maker_recorded(preset):
     assert why(job) == []
     change_record(job, inputs=inputs | {weights.name: "0" * 64})
     assert why(job) == [("inputs", "it was made of another weights.safetensors")]
+
+
+def test_all_modules_of_other_code_are_named(preset):
+    job = job_of(preset, "train", row=ROW, seed="0")
+    other_code(job, "paradise.block")
+    change_record(job, code=json.loads(job.record.read_text())["code"] | {"paradise.resnet": "0" * 12})
+    assert why(job) == [("code", "other code in block, resnet")]
