@@ -78,11 +78,12 @@ def test_a_link_out_of_our_folder_is_not_followed(tmp_path, inside):
 def test_the_projects_own_folders_are_no_place_for_data(tmp_path, monkeypatch, place):
     project = tmp_path / "project"
     project.mkdir()
+    data = make_data(Path(place), per_class=2)
     monkeypatch.chdir(project)
     with pytest.raises(
         UserError, match=r"^'data\.folder': .* is no place for data, it has .* in it or is a part of it$"
     ):
-        prepare(make_data(Path(place), folder=place, per_class=2), "test")
+        prepare(data, "test")
     assert content(tmp_path) == {"project": "folder"}
 
 

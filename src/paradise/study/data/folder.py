@@ -15,7 +15,6 @@ from paradise.study.records import Damaged, Prepared, PreparedDetection, Record,
 MARKER = ".made-with.json"
 LOCK = ".prepare.lock"
 PROJECT = ("config", "src", "results", ".git", ".dvc")  # of the working folder: where no data go
-FREE = ("expect", "source")  # what may differ where there is nothing to be made
 
 
 @dataclass(frozen=True)
@@ -36,11 +35,11 @@ class DataFolder:
     schema: type[Record]
     made_with: dict[str, Any]
 
-    def check(self, free: tuple[str, ...] = FREE) -> None:
+    def check(self, anew: bool = False) -> None:
         """Touches nothing.
 
         Args:
-            free: What the folder may have been made with another of.
+            anew: Whether it is to be made: then the images must lie where they did as well.
 
         Raises:
             UserError: It is somebody else's, or was made with other settings.
@@ -62,7 +61,7 @@ class DataFolder:
                     f"'{self.key}': {self.path} holds files that `prepare` did not write, such as {others[0]!r}; "
                     "name an empty or a new folder"
                 )
-        elif changed := [key for key in {**then, **now} if key not in free and then.get(key) != now.get(key)]:
+        elif changed := [key for key in {**then, **now} if (anew or key != "source") and then.get(key) != now.get(key)]:
             raise UserError(
                 f"{self.path} was prepared with other settings ({', '.join(changed)}), maybe for another study: name "
                 f"another folder in '{self.key}', or delete {self.path} if no study needs it"
@@ -81,10 +80,10 @@ class DataFolder:
         Raises:
             UserError: See `check`; or another process is at work in it.
         """
-        self.check(free=("expect",))
+        self.check(anew=True)
         marker, lock, new = self.path / MARKER, self.path / LOCK, not self.path.exists()
         with locked(lock, f"another `prepare` is at work in {self.path}; wait until it ends"):
-            self.check(free=("expect",))
+            self.check(anew=True)
             write_json(marker, self.made_with)
             try:
                 yield
@@ -115,18 +114,23 @@ class DataFolder:
             return None
         (settings,) = record.settings.values()
         # Where the images were it does not say.
-        return {"step": record.step, **settings, "source": self.made_with["source"]}
+        return _made_with(record.step, settings, self.made_with["source"])
+
+
+def _made_with(step: str, settings: dict[str, Any], source: str | None) -> dict[str, Any]:
+    # What was to be found decides nothing once it was.
+    return {"step": step, **{key: value for key, value in settings.items() if key != "expect"}, "source": source}
 
 
 def data_folder(data: EvaluationData) -> DataFolder:
     """The folder of a study's images."""
-    made_with = {"step": "prepare", **data.prepared(), "source": data.source}
+    made_with = _made_with("prepare", data.prepared(), data.source)
     return DataFolder(Path(data.folder), "data.folder", "prepared.json", Prepared, made_with)
 
 
 def detection_folder(section: DetectionData) -> DataFolder:
     """The folder of a study's detection data."""
-    made_with = {"step": "prepare_detection", **section.prepared(), "source": section.source}
+    made_with = _made_with("prepare_detection", section.prepared(), section.source)
     return DataFolder(Path(section.folder), "detection.folder", "detection.json", PreparedDetection, made_with)
 
 
