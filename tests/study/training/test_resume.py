@@ -123,7 +123,7 @@ def test_half_precision_goes_on_with_its_scale(digits, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_names_the_last_state(digits, tmp_path):
-    preset = make_preset(digits, epochs=3, learning_rate=1e30, warmup_epochs=2)
+    preset = make_preset(digits, epochs=6, learning_rate=1000, warmup_epochs=0.5)
     with pytest.raises(UserError, match=rf"the loss is nan at step \d, .*; the last state is {tmp_path}/state/step-0"):
         train(Run(Row.parse("resnet18"), 0), preset, 1, tmp_path, save_minutes=0)
     assert States(tmp_path / "state", {}, "paradise train")._paths()
