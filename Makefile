@@ -4,7 +4,12 @@ TABLES = results/digits/tables/
 # `make reproduce DETECTION=no` leaves out Table 3, and what must be compiled for it.
 DETECTION = yes
 
-.PHONY: setup detection reproduce tables test lint
+# `make faults TRIES=1000 KINDS="kills ended" SEED=1`: how often, which kinds, at which moments.
+TRIES = 100
+KINDS =
+SEED = 0
+
+.PHONY: setup detection reproduce tables test faults lint
 
 setup: .venv/.installed
 
@@ -46,6 +51,10 @@ tables: setup
 test: detection
 	@command -v chromium chromedriver >/dev/null || { echo "error: the tests need Debian's packages chromium and chromium-driver; apt-get install them and run make again"; exit 2; }
 	@.venv/bin/pytest
+
+# What can go wrong, at random moments, into docs/reliability.md: hours.
+faults: setup
+	@.venv/bin/python tests/faults/try_faults.py $(KINDS) --tries $(TRIES) --seed $(SEED)
 
 # The same as .pre-commit-config.yaml runs.
 lint: setup

@@ -57,9 +57,13 @@ for table in WANTED:
             shown([table]),
 
 
-# What was measured is worth tables and a report, also after a row failed; they say which rows are missing.
+# What was measured is worth tables and a report, also after a row failed; they say which rows are missing. Where the
+# user ended the run, its next call makes them.
 onerror:
-    shell(
-        "paradise tables --preset {PRESET.path:q} && cat {TABLES:q} && paradise report --preset {PRESET.path:q}",
-        TABLES=[f"{RESULTS}/tables/{table}.md" for table in WANTED],
-    )
+    if workflow.scheduler.failed and not workflow.scheduler._user_kill:
+        shell(
+            "paradise tables --preset {PRESET.path:q} && cat {TABLES:q} && paradise report --preset {PRESET.path:q}",
+            TABLES=[f"{RESULTS}/tables/{table}.md" for table in WANTED],
+        )
+    else:
+        print("ended; the same command goes on from here", file=sys.stderr)

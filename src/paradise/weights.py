@@ -39,8 +39,9 @@ def save_weights(model: nn.Module, path: str | Path, **metadata: str) -> None:
         place = value.untyped_storage().data_ptr()
         state[key] = value.clone() if place in seen else value
         seen.add(place)
-    with replacing(path) as temporary:
-        temporary.write_bytes(save(state, metadata))
+    content = save(state, metadata)
+    with replacing(path, len(content)) as temporary:
+        temporary.write_bytes(content)
 
 
 def load_weights(model: nn.Module, path: str | Path) -> None:

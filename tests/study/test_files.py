@@ -1,4 +1,11 @@
+import errno
+import os
+import re
+import subprocess
+import sys
+
 import pytest
+from conftest import REPOSITORY
 
 from paradise.errors import UserError
 from paradise.files import replacing
@@ -42,3 +49,42 @@ def test_a_lock_is_one_process_own_and_free_again(tmp_path):
         pass
     with locked(path, "taken"):
         pass
+
+
+KILLED = """
+import os, signal, sys
+from paradise.files import replacing
+with replacing(sys.argv[1]) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
+    path = tmp_path / "weights [1].safetensors"
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", KILLED, path], env=os.environ | {"PYTHONPATH": str(REPOSITORY / "src")})
+        assert len(list(tmp_path.glob(".weights*.part"))) == 1, "the second removed what the first left"
+    other = tmp_path / ".weights [2].safetensors.1.part"
+    other.write_text("of another file")
+    write_text(path, "whole")
+    assert sorted(tmp_path.iterdir()) == [other, path]
+
+
+def test_what_another_process_is_writing_is_left_alone(tmp_path):
+    path = tmp_path / "file"
+    with replacing(path) as first:
+        write_text(path, "second")
+        first.write_text("first")
+    assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_told_with_what_is_missing(tmp_path):
+    with pytest.raises(UserError) as refused, replacing(tmp_path / "weights", 45_000_001):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert re.fullmatch(
+        rf"{tmp_path}/weights cannot be written: No space left on device: it takes 46 MB, and \d+ MB are free",
+        str(refused.value),
+    )
+    assert list(tmp_path.iterdir()) == []

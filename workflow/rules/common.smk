@@ -10,12 +10,15 @@ from paradise.errors import UserError
 from paradise.study.data.folder import check_folders
 from paradise.study.preset import Preset
 from paradise.study.schedule import Schedule, check_paths
+from paradise.study.session import PREFIX, begin_session
 from paradise.study.stale import Survey
 from paradise.study.steps import all_steps
 from paradise.study.terminal.summary import describe_stale
 
 # The jobs' `paradise` is the one beside this Snakemake, also where its environment is not activated.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+shell.prefix(PREFIX)
 
 if not workflow.configfiles:
 
@@ -57,7 +60,13 @@ wildcard_constraints:
 
 @cache
 def schedule():
-    """Which jobs are at work; asked when what the user forces is known."""
+    """Which jobs are at work; asked when it is known what the user forces, and whether anything is to be run."""
+    if workflow.is_main_process:
+        try:
+            begin_session(SURVEY, dry=not workflow.execution_settings or workflow.dryrun or workflow.touch)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
     return Schedule(SURVEY, workflow.dag_settings.forcerun, workflow.dag_settings.forceall)
 
 

@@ -57,10 +57,9 @@ def write_crate(preset: Preset) -> Path:
     crate.add_runs(_files_of_runs(study))
     crate.add_study(_other_files(study))
     output = preset.results / "study.crate.zip"
-    with replacing(output) as path:
-        # The library adds the suffix.
-        crate.crate.write_zip(path.with_suffix(".zip"))
-        path.with_suffix(".zip").replace(path)
+    content = b"".join(crate.crate.stream_zip())  # the library's own writing does not end well on a full disk
+    with replacing(output, len(content)) as path:
+        path.write_bytes(content)
     write_view(study, "crate")
     return output
 

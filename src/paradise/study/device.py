@@ -37,8 +37,12 @@ def reserve(gpus: int | None, processes: int = 1) -> None:
 
 def least_used(names: list[str], count: int) -> list[str]:
     """The `count` of `names` that the fewest processes of this user hold; this one holds them until it ends."""
-    folder, chosen = Path(tempfile.gettempdir(), f"paradise-gpus-{os.getuid()}"), list[str]()
-    folder.mkdir(exist_ok=True)
+    chosen = list[str]()
+    try:
+        folder = Path(tempfile.gettempdir(), f"paradise-gpus-{os.getuid()}")
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UserError(f"no temporary folder can be written ({error.strerror}); name one in TMPDIR") from None
     for level in itertools.count():
         for name in names:
             if name in chosen:

@@ -18,14 +18,20 @@ def locked(path: Path, taken: str) -> Iterator[None]:
     """Holds the lock file `path`, for one process at a time; it is free again however that process ends.
 
     Raises:
-        UserError: Another process holds it; it says `taken`.
+        UserError: Another process holds it; it says `taken`. Or the folder cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, blocking=False)
     try:
-        with FileLock(path, blocking=False):
-            yield
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
     except Timeout:
         raise UserError(taken) from None
+    except OSError as error:
+        raise UserError(f"{path.parent} cannot be written: {error.strerror or error}") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_text(path: Path, text: str) -> None:

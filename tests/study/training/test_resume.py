@@ -123,7 +123,25 @@ def test_half_precision_goes_on_with_its_scale(digits, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_names_the_last_state(digits, tmp_path):
-    preset = make_preset(digits, epochs=3, learning_rate=1e30, warmup_epochs=2)
+    preset = make_preset(digits, epochs=6, learning_rate=1000, warmup_epochs=0.5)
     with pytest.raises(UserError, match=rf"the loss is nan at step \d, .*; the last state is {tmp_path}/state/step-0"):
         train(Run(Row.parse("resnet18"), 0), preset, 1, tmp_path, save_minutes=0)
     assert States(tmp_path / "state", {}, "paradise train")._paths()
+
+
+def test_where_the_weights_cannot_be_written_the_training_is_kept(digits, tmp_path):
+    """No state was saved on the way: the last one is, before the weights."""
+    preset, run, output = make_preset(digits, epochs=2), Run(Row.parse("resnet18"), 0), tmp_path / "run"
+    train(run, preset, 1, tmp_path / "whole")
+    (output / "weights.safetensors").mkdir(parents=True)
+    with pytest.raises(UserError) as failed:
+        train(run, preset, 1, output)
+    last = output / "state" / "step-00000010.pt"
+    assert str(failed.value) == (
+        f"{output}/weights.safetensors cannot be written: Is a directory; the same command goes on from {last}"
+    )
+    (output / "weights.safetensors").rmdir()
+    train(run, preset, 1, output)
+    assert sha256(output / "weights.safetensors") == sha256(tmp_path / "whole" / "weights.safetensors")
+    assert json.loads((output / "run.json").read_text())["sessions"] == 2
+    assert sorted(path.name for path in output.iterdir()) == ["log.csv", "run.json", "weights.safetensors"]

@@ -1,3 +1,4 @@
+import re
 import resource
 import signal
 
@@ -92,3 +93,28 @@ def test_what_a_killed_run_was_writing_is_removed(states):
     (states.folder / ".step-00000002.pt.123.part").write_bytes(b"half")
     states.load()
     assert files(states) == ["step-00000001.pt"]
+
+
+def test_a_disk_without_room_is_refused_before_the_training(states):
+    states.save(1, {"step": 1})
+    states.require_room(1000, 1000)
+    with pytest.raises(UserError) as refused:
+        states.require_room(10**18, 10**15)
+    assert re.fullmatch(
+        rf"{states.folder.parent}: the disk is too full for this training, whose states and weights take "
+        r"2001000000000 MB more, and \d+ MB are free; make room, or choose another --output",
+        str(refused.value),
+    )
+
+
+def test_the_newest_state_is_removed_last(states):
+    """So that a run which is killed meanwhile goes on from there."""
+    for step in (1, 2):
+        states.save(step, {"step": step})
+    (states.folder / "step-00000000.pt").mkdir()  # ends the removal at its oldest file
+    with pytest.raises(OSError):
+        states.remove()
+    assert files(states) == ["step-00000000.pt", "step-00000001.pt", "step-00000002.pt"]
+    (states.folder / "step-00000000.pt").rmdir()
+    states.remove()
+    assert not states.folder.exists()

@@ -4,6 +4,7 @@ import importlib
 import os
 import sys
 import time
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import typer
@@ -12,6 +13,7 @@ from typer.core import TyperGroup
 from paradise.errors import INTERRUPTED, Interrupted, UserError
 from paradise.study.registry import Registry
 from paradise.study.steps import STEPS
+from paradise.study.terminal.utf8 import require_utf8
 
 COMMANDS = Registry("paradise.study.terminal.commands", "command", "command", dashes=True)
 # What the commands of a group are called there; all others are called as their step is.
@@ -78,17 +80,47 @@ def _group(name: str, text: str, modules: dict[str, str], groups: dict[str, Type
 
 
 def main() -> None:
-    """Runs the command line: a user's error is one line and exit code 2, an interruption to go on from is 75."""
+    """Runs the command line: a user's error is one line and exit code 2, an interruption to go on from is 75.
+
+    So is what the system refuses: a folder that is read-only, a full disk below what is printed.
+    """
+    require_utf8()
+    try:
+        code = _run()
+        sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads on
+        code = 1
+    except OSError as error:
+        what = f"{error.filename} cannot be used" if error.filename else "what is printed cannot be written"
+        _say(f"error: {what}: {error.strerror or error}")
+        code = 2
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # else Python says at its end that it cannot say it
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    sys.exit(code)
+
+
+def _run() -> Any:
+    """Runs the command line; returns its exit code."""
     first = os.environ.get("RANK", "0") == "0"
     try:
-        build()(prog_name="paradise")
+        return build()(prog_name="paradise")
+    except SystemExit as ending:
+        return ending.code
     except UserError as error:
         if not first:
             # Where all processes of a run fail alike, torchrun ends the others before they repeat the first's words.
             time.sleep(2)
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _say(f"error: {error}")
+        return 2
     except Interrupted as ending:
         if first:
-            print(ending, file=sys.stderr)
-        sys.exit(INTERRUPTED)
+            _say(ending)
+        return INTERRUPTED
+
+
+def _say(words: Any) -> None:
+    with suppress(OSError):
+        print(words, file=sys.stderr, flush=True)

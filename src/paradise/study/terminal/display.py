@@ -12,6 +12,7 @@ import statistics
 import threading
 import time
 from collections import Counter, defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from paradise.study.terminal.progress import duration
 
 LOOK_EVERY = 0.5  # seconds
+BESIDE = 80  # columns: on a narrower terminal what a job says stands below its name
+NO_NEWS = "--keep-incomplete mode is set"  # how a line of Snakemake's begins that is said of every run that ends early
 LEFT = re.compile(r"(?:(\d+) h )?(\d+) (s|min) left$")
 # Of Snakemake's own events: what the display says in other words, or not at all.
 REPLACED = {LogEvent.JOB_STARTED, LogEvent.PROGRESS, LogEvent.SHELLCMD, LogEvent.RUN_INFO, LogEvent.RESOURCES_INFO}
@@ -102,7 +105,7 @@ class LogHandler(LogHandlerBase):
             elif event == LogEvent.JOB_FINISHED:
                 self._finish(said["job_id"])
             elif event not in REPLACED and (record.levelno >= logging.WARNING or not self.wanted):
-                self._say(self.format(record))
+                self._say("" if record.getMessage().startswith(NO_NEWS) else self.format(record))
             if self.live:
                 self.live.update(self._picture(), refresh=True)
 
@@ -191,18 +194,23 @@ class LogHandler(LogHandlerBase):
 
     def _say(self, text: str) -> None:
         if text:
-            self.console.print(text)
+            with suppress(OSError):  # a full disk below what is shown ends no run
+                self.console.print(text)
 
     def _picture(self) -> Group:
         total, done = self.wanted.total(), self.done.total()
-        width = 30
+        words = f" {done} of {total} jobs{self._left()}"
+        width = max(min(30, self.console.width - len(words)), 0)
         filled = round(width * done / max(total, 1))
-        parts: list[RenderableType] = [
-            Text(f"{'━' * filled}{'╌' * (width - filled)} {done} of {total} jobs{self._left()}", "bold")
-        ]
+        parts: list[RenderableType] = [Text(f"{'━' * filled}{'╌' * (width - filled)}{words}", "bold")]
         jobs = Table.grid(padding=(0, 2))
         for job in self.running.values():
-            jobs.add_row(Text(job.title), Text(job.last.partition(": ")[2] or job.last, "dim"))
+            title, status = Text(job.title), Text(job.last.partition(": ")[2] or job.last, "dim")
+            if self.console.width >= BESIDE:
+                jobs.add_row(title, status)
+            else:
+                jobs.add_row(title)
+                jobs.add_row(status)
         parts.append(jobs)
         if self.measured:
             columns = max(self.console.width // 52, 1)

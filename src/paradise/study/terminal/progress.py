@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -32,7 +32,8 @@ class Reporter:
         """A line that stays, with the time left."""
         self.shown = time.monotonic()
         left = (self.shown - self.started) / max(self.done - self.before, 1) * (self.total - self.done)
-        self.console.print(f"{self.title}: {text}{f', {duration(left)} left' if left >= 1 else ''}", soft_wrap=True)
+        with suppress(OSError):  # a full disk below a log ends no training
+            self.console.print(f"{self.title}: {text}{f', {duration(left)} left' if left >= 1 else ''}", soft_wrap=True)
 
 
 @contextmanager
@@ -45,7 +46,8 @@ def reporting(title: str, total: int, done: int = 0, silent: bool = False) -> It
     bar = Progress(*columns, console=console, transient=True, disable=not shown)
     with bar if shown else nullcontext():  # where it ends, rich's older versions write an empty line
         yield Reporter(console, bar, title, total, done)
-        sys.stderr.flush()
+        with suppress(OSError):
+            sys.stderr.flush()
 
 
 def duration(seconds: float) -> str:

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,11 +83,15 @@ def train(
                 training.states.clear()
             processes.gather(None)  # nobody reads a state that is being deleted
             begin(training)
+            if first:
+                training.require_room()
             training.resume(accept_changes)
             training.train(save_minutes * 60)
+            training.save()  # where the weights cannot be written, nothing is lost
             if first:
-                training.write()
-                shutil.rmtree(training.states.folder)
+                with training.states.kept():
+                    training.write()
+                training.states.remove()
 
 
 class Training:
@@ -191,6 +195,12 @@ class Training:
             self.clock = Clock(**own["clock"])
             _set_generators(own["generators"], self.device)
             self.say(f"going on from step {self.step} of {self.steps * self.recipe.epochs}")
+
+    def require_room(self) -> None:
+        """Raises UserError where the disk has no room for states and weights."""
+        weights = sum(value.nbytes for value in self.model.state_dict().values())
+        momentum = sum(parameter.nbytes for parameter in self.model.parameters()) if self.recipe.momentum else 0
+        self.states.require_room(weights + momentum, weights)
 
     def save(self) -> None:
         """Saves where the run is; all processes together."""
@@ -349,8 +359,9 @@ class Training:
         write_record(self.output / "run.json", Trained, self.record | measured)
 
     def say(self, text: str) -> None:
-        if self.processes.rank == 0:
-            print(f"{self.row} seed {self.seed}: {text}", file=sys.stderr)
+        with suppress(OSError):  # a full disk below a log ends no training
+            if self.processes.rank == 0:
+                print(f"{self.row} seed {self.seed}: {text}", file=sys.stderr)
 
 
 class Clock:

@@ -6,13 +6,16 @@ output of the pipeline: Snakemake deletes the outputs of a job that was killed.
 
 import hashlib
 import io
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from paradise.errors import UserError
-from paradise.files import replacing
+from paradise.files import megabytes, replacing
 
 KEPT = 2
 # What a state cannot do without: with other data, batches or processes it would go on from a place that is not there.
@@ -33,15 +36,35 @@ class States:
         buffer = io.BytesIO()
         torch.save({"fingerprint": self.fingerprint, "state": state}, buffer)
         path = self.folder / f"step-{step:08d}.pt"
-        try:
-            with replacing(path) as temporary, temporary.open("wb") as file:
-                file.write(hashlib.sha256(buffer.getbuffer()).digest())
-                file.write(buffer.getbuffer())
-        except UserError as error:
-            raise UserError(f"{error}; the same command goes on from {self.newest() or 'the beginning'}") from None
+        with self.kept(), replacing(path, buffer.getbuffer().nbytes) as temporary, temporary.open("wb") as file:
+            file.write(hashlib.sha256(buffer.getbuffer()).digest())
+            file.write(buffer.getbuffer())
         for old in self._paths()[KEPT:]:
             old.unlink()
         return path
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Adds to a UserError of its block what the run goes on from."""
+        try:
+            yield
+        except UserError as error:
+            raise UserError(f"{error}; the same command goes on from {self.newest() or 'the beginning'}") from None
+
+    def require_room(self, state: int, weights: int) -> None:
+        """Raises UserError where the disk has no room for what a run writes: the states that are kept, and the weights.
+
+        Args:
+            state: Bytes of one state.
+            weights: Bytes of the weights.
+        """
+        needed = KEPT * state + weights - sum(path.stat().st_size for path in self._paths())
+        free = shutil.disk_usage(self.folder).free
+        if needed > free:
+            raise UserError(
+                f"{self.folder.parent}: the disk is too full for this training, whose states and weights take "
+                f"{megabytes(needed)} more, and {megabytes(free)} are free; make room, or choose another --output"
+            )
 
     def load(self, accept: bool = False) -> tuple[dict[str, Any] | None, list[Path], str]:
         """The newest state that is whole, None without one, the newer ones that are damaged, and what is accepted.
@@ -73,8 +96,13 @@ class States:
         return next(iter(self._paths()), None)
 
     def clear(self) -> None:
-        for path in self._paths():
+        for path in reversed(self._paths()):
             path.unlink()
+
+    def remove(self) -> None:
+        """Removes the folder, the newest state last: one who is killed meanwhile goes on from that."""
+        self.clear()
+        shutil.rmtree(self.folder)
 
     def _paths(self) -> list[Path]:
         return sorted(self.folder.glob("step-*.pt"), reverse=True)
