@@ -122,7 +122,8 @@ def test_what_a_checkpoint_says_of_itself_is_left_out_where_it_is_nonsense(file,
     torch.save(checkpoint, file)
     import_checkpoint(file, GATED, preset, tmp_path / "imported")
     record = read_run(tmp_path / "imported")
-    assert record.checkpoint.model_dump(exclude_none=True) == {"file": file.name, "sha256": sha256(file)}
+    expected = {"file": file.name, "sha256": sha256(file), "entry": "state_dict"}
+    assert record.checkpoint.model_dump(exclude_none=True) == expected
 
 
 def test_it_is_fused_and_evaluated_like_a_run(file, preset, tmp_path):

@@ -165,7 +165,7 @@ def test_weights_that_do_not_fit_the_record_are_refused(run_folder, name, classe
     if classes is None:
         path.write_bytes(path.read_bytes()[:1000])
     elif name is None:
-        save_weights(create_model("pd_b_resnet18", classes, ("standard1", "skeleton")), path)
+        save_weights(create_model("pd_b_resnet18", classes, ("standard1", "skeleton"), 8), path)
     else:
         save_weights(create_model(name, classes), path)
     (run_folder / "fused.safetensors").unlink()

@@ -231,7 +231,10 @@ def test_an_annotation_file_of_others_is_not_overwritten(tmp_path):
     path.write_text(TEXT)
     with pytest.raises(UserError) as raised:
         prepare(section, "small")
-    assert str(raised.value) == f"{path} is somebody else's; choose another 'detection.folder'"
+    assert str(raised.value) == (
+        f"'detection.folder': {section.folder} holds files that `prepare` did not write, such as 'annotations'; "
+        "name an empty or a new folder"
+    )
     assert path.read_text() == TEXT and not (path.parent / "instances_train.json").exists()
 
 

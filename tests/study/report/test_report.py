@@ -169,7 +169,7 @@ def test_a_run_is_shown_with_its_facts_its_curve_and_its_records(chromium, writt
     assert facts["weights"].endswith(f"dvc pull {folder}/weights.safetensors")
     caption = shown.find_element(By.TAG_NAME, "figcaption").text
     assert caption == (
-        "Top-1 accuracy after each of 3 epochs: validation 39.00 → 79.00 %, training 50.00 → 83.33 % (dashed)."
+        "Top-1 accuracy after each of 3 epochs: validation 40.00 → 80.00 %, training 50.00 → 83.33 % (dashed)."
     )
     lines = page.execute_script(
         "return [...arguments[0].querySelectorAll('polyline')]"
