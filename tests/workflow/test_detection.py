@@ -97,7 +97,7 @@ def test_where_mmdetection_is_missing_the_others_are_made(project):
     )
     shutil.rmtree(project / "results" / "smoke" / "detection")
     output = snakemake(project, "-n")
-    assert "Table 3 is left out: it needs mmdetection, which `make detection` installs" in output
+    assert "Table 3 is left out: it needs mmdetection, which `make setup` installs" in output
     assert "train_detector" not in output
 
 

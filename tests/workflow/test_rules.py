@@ -26,7 +26,8 @@ def commands() -> list[tuple[str, str]]:
     for file in FILES:
         text = re.sub(r"^\s*#.*$", "", file.read_text(), flags=re.MULTILINE)
         strings = re.findall(r"\bshell\s*(?::|\()" + STRINGS, text)
-        assert len(strings) == len(re.findall(r"\bshell\b(?!\.prefix)", text)), f"a shell in {file} that is no plain string"
+        shells = re.findall(r"\bshell\b(?!\.prefix)", text)
+        assert len(strings) == len(shells), f"a shell in {file} that is no plain string"
         assert not re.search(r"\b(run|script|notebook|wrapper|shell\.\w+)\s*:", text), file
         found += [(file.name, "".join(ast.literal_eval(f"({string.strip()})"))) for string in strings]
     return found

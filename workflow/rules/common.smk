@@ -45,7 +45,7 @@ STEPS = all_steps()
 WANTED = [job.wildcards["table"] for job in STEPS["table"].of(PRESET)]
 if "detection" in WANTED and find_spec("mmdet") is None:
     WANTED.remove("detection")
-    print("Table 3 is left out: it needs mmdetection, which `make detection` installs", file=sys.stderr)
+    print("Table 3 is left out: it needs mmdetection, which `make setup` installs", file=sys.stderr)
 
 
 wildcard_constraints:

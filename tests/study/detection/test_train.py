@@ -330,7 +330,7 @@ def test_missing_mmdetection_is_one_line(tmp_path):
         "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
         "sys.meta_path.insert(0, Hidden())\n"
     )
-    for hide, said in (("mmcv._ext", "mmcv without its compiled operators"), ("mmdet", "no mmdet")):
+    for hide, said in (("mmcv._ext", "mmcv without its operators"), ("mmdet", "no mmdet")):
         path = os.pathsep.join((str(tmp_path), str(REPOSITORY / "src")))
         done = subprocess.run(
             [sys.executable, "-m", "paradise", "detection", "evaluate", "nowhere"],
@@ -341,5 +341,5 @@ def test_missing_mmdetection_is_one_line(tmp_path):
         )
         assert done.returncode == 2
         assert done.stderr == (
-            f"error: Table 3 needs mmdetection, and here is {said}; run `make detection` in the project's folder\n"
+            f"error: Table 3 needs mmdetection, and here is {said}; run `make setup` in the project's folder\n"
         )
