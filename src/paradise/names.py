@@ -14,7 +14,6 @@ DEPTHS = (18, 50)
 WIDTH = 64  # channels of the first stage
 
 
-@cache
 def list_kinds() -> tuple[str, ...]:
     """The kinds of model: the modules of `paradise.models`, the plain one first."""
     import paradise.models

@@ -61,7 +61,7 @@ class Kills:
 
 def watch_phases() -> None:
     """Makes a training say, in memory that is shared, what it is doing; and trains the small network."""
-    Row.build = lambda self, num_classes=1000: Tiny(num_classes)  # type: ignore[method-assign]
+    Row.build = lambda self, num_classes=1000, width=64: Tiny(num_classes)  # type: ignore[method-assign]
     for owner, name, phase in (
         (loop.Training, "train_step", "a step"),
         (loop.Training, "save", "saving"),

@@ -14,7 +14,7 @@ REGISTRIES = [DATASETS, LOADERS, DETECTION_SETS, DETECTORS, TABLES, EVIDENCE]
 
 
 def test_what_is_there():
-    assert DATASETS.names() == ["digits", "fashion-mnist", "imagenet"]
+    assert DATASETS.names() == ["cifar-100", "digits", "fashion-mnist", "imagenet"]
     assert LOADERS.names() == ["dali", "memory"]
     assert DETECTION_SETS.names() == ["coco", "digits"]
     assert DETECTORS.names() == ["cascade_rcnn", "retinanet"]
@@ -29,7 +29,7 @@ def test_a_name_with_a_dash_is_a_module_with_an_underscore():
 
 
 def test_each_module_exports_what_its_registry_is_of():
-    kinds = {"digits": Arrays, "fashion-mnist": Arrays, "imagenet": Folders}
+    kinds = {"cifar-100": Arrays, "digits": Arrays, "fashion-mnist": Arrays, "imagenet": Folders}
     assert {name: type(dataset) for name, dataset in DATASETS.all().items()} == kinds
     assert {type(loader) for loader in LOADERS.all().values()} == {Loader}
 

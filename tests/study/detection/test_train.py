@@ -220,7 +220,7 @@ def test_gpus_that_are_not_there_are_refused(project, tmp_path):
 
 def test_a_loss_that_is_no_number_ends_the_run(project, detectors, tmp_path):
     hot = detectors.values()
-    hot["detection"]["recipe"] |= {"learning_rate": 1e30, "iterations": 9}
+    hot["detection"]["recipe"] |= {"learning_rate": 1000, "iterations": 9}
     (tmp_path / "hot.yaml").write_text(yaml.safe_dump(hot))
     backbone = "results/small/pd_b_resnet50/seed0"
     arguments = ("--output", tmp_path / "run", "--backbone", backbone)
@@ -233,7 +233,7 @@ def test_a_loss_that_is_no_number_ends_the_run(project, detectors, tmp_path):
 def test_both_forms_are_evaluated(finished, project, preset, monkeypatch):
     evaluation = read_record(finished / "evaluation.json", EvaluatedDetector)
     assert evaluation is not None and evaluation.images == 20
-    assert evaluation.detections.keys() == {"trained", "fused"}
+    assert evaluation.detections.trained > 0 and evaluation.detections.fused > 0
     assert 0 < evaluation.heads.relative < 1e-4
     assert evaluation.heads.relative == evaluation.heads.difference / evaluation.heads.largest
     forms = {form: getattr(evaluation, form).model_dump() for form in ("fused", "trained")}

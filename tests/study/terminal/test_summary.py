@@ -117,14 +117,14 @@ def test_evidence_is_made_by_its_own_target(tmp_path, monkeypatch):
 
 def test_another_preset_is_named_in_every_command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    preset = make_study(ROWS, name="my study")
+    preset = make_study(ROWS, name="my_study")
     other_code(job_of(preset, "train", row="resnet18", seed="0"), LOOP)
-    shutil.rmtree("results/my study/se_resnet18")
+    shutil.rmtree("results/my_study/se_resnet18")
     found = describe(Survey(preset))
-    assert "`snakemake all evidence --configfile 'config/my study.yaml'` makes them:" in found[1]
+    assert "`snakemake all evidence --configfile config/my_study.yaml` makes them:" in found[1]
     assert found[-1] == (
         "to compute the marked ones again: `snakemake --forcerun $(paradise status --files --preset "
-        "'config/my study.yaml') --configfile 'config/my study.yaml'`"
+        "config/my_study.yaml) --configfile config/my_study.yaml`"
     )
 
 
