@@ -57,7 +57,7 @@ def imagenet_like(folder: Path, classes: int, train: int, val: int) -> Data:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     Image.fromarray(noisy).save(path, quality=95)
     expect = {"classes": classes, "train": classes * train, "val": classes * val}
-    here = {"folder": str(folder), "source": str(folder / "images"), "expect": expect}
+    here = {"folder": str(folder / "prepared"), "source": str(folder / "images"), "expect": expect}
     data = Data.model_validate(Preset.load(IMAGENET).data.values() | here)
     prepare(data, "benchmark", os.cpu_count() or 1)
     return data

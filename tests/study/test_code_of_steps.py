@@ -70,7 +70,8 @@ def study(folder: Path) -> Preset:
 def project(tmp_path_factory, detectors) -> Path:
     """A folder with a preset that every step has something to do in."""
     folder = tmp_path_factory.mktemp("project")
-    values = preset_values("data/test") | {"rows": ROWS, "evidence": {"seeds": [0]}}
+    # Detectors take backbones of the full width.
+    values = preset_values("data/test", width=64) | {"rows": ROWS, "evidence": {"seeds": [0]}}
     values["checkpoints"] = {"resnet18": "given.pth"}
     detection = detectors.detection.values() | {"folder": "data/test-detection", "rows": [DETECTOR]}
     values["detection"] = detection

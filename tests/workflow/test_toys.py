@@ -142,7 +142,13 @@ def project(tmp_path_factory) -> Path:
 def test_the_data_set_is_a_choice_of_presets_and_is_trained_on(project):
     run("paradise", "schema", cwd=project)
     schema = json.loads((project / "config/preset.schema.json").read_text())
-    assert schema["$defs"]["Data"]["properties"]["dataset"]["enum"] == ["digits", "fashion-mnist", "imagenet", "toy"]
+    assert schema["$defs"]["Data"]["properties"]["dataset"]["enum"] == [
+        "cifar-100",
+        "digits",
+        "fashion-mnist",
+        "imagenet",
+        "toy",
+    ]
     record = json.loads((project / "results/toys/resnet18/seed0/run.json").read_text())
     assert record["num_classes"] == 2
     assert "paradise.study.data.sets.toy" in record["code"]
