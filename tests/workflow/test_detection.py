@@ -33,6 +33,7 @@ def change_preset(project: Path, change) -> None:
 
 
 def with_detection(preset: dict, digits: dict) -> None:
+    del preset["training"]["width"]  # detectors take backbones of the full width
     detection = digits["detection"] | {"folder": "data/smoke-detection", "rows": [ROW]}
     detection.pop("overrides")
     detection["images"] = {"train": 20, "val": 20}

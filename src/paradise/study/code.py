@@ -24,6 +24,7 @@ NO_NUMBERS = {
     "paradise.study.files": "the same of text, JSON and CSV, and locks",
     "paradise.study.terminal": "reads the command line and shows progress; what a step gets of it is in its record",
     "paradise.study.preset": "what a step gets of a preset is in its record, as settings",
+    "paradise.study.plain_yaml": "reads presets, whose values are compared themselves",
     "paradise.study.paper": "the published tables, of which no measurement reads more than the names of rows",
     "paradise.study.registry": "finds modules by name; those that it finds are named by the step",
     "paradise.study.steps": "says which files a step has; it computes nothing",
