@@ -20,7 +20,7 @@ from paradise.study.records import (
 )
 from paradise.study.rows import DetectorRow, Row, Run
 from paradise.study.stale import Reason, Survey
-from paradise.study.steps import Job, all_steps
+from paradise.study.steps import Job
 
 R = TypeVar("R", bound=Record)
 
@@ -67,7 +67,6 @@ class Study:
         self.preset, self.strict = preset, strict
         self.results = preset.results
         self.survey = Survey(preset)
-        self._steps = all_steps()
         self._refused: dict[str, tuple[Reason, ...]] = {}
         self._marked: dict[str, tuple[Reason, ...]] = {}
         self._runs: dict[Run, EvaluatedRun | EvaluatedDetectorRun | None] = {}
@@ -137,16 +136,12 @@ class Study:
             self._runs[run] = EvaluatedDetectorRun(run, folder, record, evaluation, marks) if counts else None  # type: ignore[arg-type]
         return self._runs[run]  # type: ignore[return-value]
 
-    def _job(self, step: str, **wildcards: str) -> Job:
-        job = self._steps[step].job(self.preset, **wildcards)
-        return self.survey.jobs.get(job.record, job)
-
     def _marks(self, step: str, **wildcards: str) -> tuple[Reason, ...]:
-        return self.survey.marks(self._job(step, **wildcards))
+        return self.survey.marks(self.survey.job(step, **wildcards))
 
     def _shown(self, step: str, schema: type[R], **wildcards: str) -> R | None:
         """The record of a job, where it is there and may be shown."""
-        job = self._job(step, **wildcards)
+        job = self.survey.job(step, **wildcards)
         if self.survey.missing(job):
             return None
         if refused := self.survey.refused(job):
