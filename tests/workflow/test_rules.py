@@ -12,7 +12,7 @@ from snakemake.utils import format as snakemake_format
 
 from paradise.errors import UserError
 from paradise.study.preset import Preset
-from paradise.study.schedule import check_paths
+from paradise.study.schedule import check_path
 from paradise.study.sharing.pipeline import pipeline
 
 FILES = [REPOSITORY / "Snakefile", *sorted((REPOSITORY / "workflow" / "rules").glob("*.smk"))]
@@ -78,7 +78,7 @@ def test_a_shell_gives_every_value_to_the_command_as_it_is(tmp_path, file, comma
 @pytest.mark.parametrize("name", ["a{x}", "a}", "a\nb", "a'b", 'a"b', "a`b", "a\\b", "a\x1bb"])
 def test_a_path_that_snakemake_would_take_apart_is_refused(tmp_path, name):
     preset = Preset.of(make_preset(tmp_path).values(), Path("config", name, "study.yaml"))
-    for refuse in (check_paths, pipeline):
+    for refuse in (check_path, pipeline):
         with pytest.raises(
             UserError, match=r"^the path .* has .* in it, which Snakemake takes for its own; rename it$"
         ):
@@ -89,7 +89,7 @@ def test_a_path_that_snakemake_would_take_apart_is_refused(tmp_path, name):
 def test_so_is_such_a_folder_of_data(folder):
     with pytest.raises(UserError, match=r"'data\.folder': .* (should match pattern|cannot be printed)"):
         make_preset(Path(folder))
-    check_paths(make_preset(Path("data/my images, of May")))
+    check_path(make_preset(Path("data/my images, of May")))
 
 
 @pytest.mark.slow

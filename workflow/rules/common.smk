@@ -9,7 +9,7 @@ from pathlib import Path
 from paradise.errors import UserError
 from paradise.study.data.folder import check_folders
 from paradise.study.preset import Preset
-from paradise.study.schedule import Schedule, check_paths
+from paradise.study.schedule import Schedule, check_path
 from paradise.study.session import PREFIX, begin_session
 from paradise.study.stale import Survey
 from paradise.study.steps import all_steps
@@ -29,7 +29,7 @@ try:
     if len(workflow.configfiles) > 1:
         raise UserError("one preset is one study: give one --configfile")
     PRESET = Preset.load(Path(os.path.relpath(workflow.configfiles[0])))
-    check_paths(PRESET)
+    check_path(PRESET)
     if workflow.config_settings.config:
         raise UserError(f"--config would change the study under its name: copy {PRESET.path} and edit the copy")
     check_folders(PRESET)

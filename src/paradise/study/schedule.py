@@ -17,15 +17,17 @@ from paradise.study.stale import Survey
 from paradise.study.steps import Job
 
 MARKS = Path(".snakemake/stale")
-BRACES, QUOTES = "{}", "'\"`\\"  # placeholders; what jobs of a cluster are told does not survive quotes
+SPECIAL = "{}'\"`\\"  # in a path: placeholders, and quotes, which what jobs of a cluster are told does not survive
 
 
-def check_paths(preset: Preset) -> None:
-    """Raises UserError where Snakemake or DVC would take a path of a study apart, or a shell a preset's path."""
-    folders = [preset.data.folder, *([preset.detection.folder] if preset.detection else [])]
-    for path, special in ((str(preset.path), QUOTES + BRACES), *((folder, BRACES) for folder in folders)):
-        if wrong := [character for character in path if character in special or not character.isprintable()]:
-            raise UserError(f"the path {path!r} has {wrong[0]!r} in it, which Snakemake takes for its own; rename it")
+def check_path(preset: Preset) -> None:
+    """Raises UserError where Snakemake, DVC or a shell would take a preset's path apart.
+
+    The folders that it names were looked at when it was read.
+    """
+    path = str(preset.path)
+    if wrong := [character for character in path if character in SPECIAL or not character.isprintable()]:
+        raise UserError(f"the path {path!r} has {wrong[0]!r} in it, which Snakemake takes for its own; rename it")
 
 
 class Schedule:

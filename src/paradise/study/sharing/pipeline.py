@@ -17,7 +17,7 @@ from paradise.errors import UserError
 from paradise.study.code import LENGTH, digest
 from paradise.study.files import write_json
 from paradise.study.preset import Preset
-from paradise.study.schedule import check_paths
+from paradise.study.schedule import check_path
 from paradise.study.sharing import PIPELINE, WEIGHTS
 from paradise.study.steps import Job, all_steps
 from paradise.study.terminal.summary import EVIDENCE
@@ -80,7 +80,7 @@ def pipeline(preset: Preset) -> dict[str, Any]:
     Raises:
         UserError: Something of it lies outside the project, where DVC keeps nothing, or has a name that it takes apart.
     """
-    check_paths(preset)
+    check_path(preset)
     jobs = staged_jobs(preset)
     makers = {path: job for job in jobs for path in (*job.outputs, *job.vouched.values())}
     # A report shows the evidence that has been made; as DVC sees it, all that has a stage.
