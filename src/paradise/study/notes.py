@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from paradise.names import WIDTH
 from paradise.study.records import Measurement
@@ -16,7 +16,7 @@ IMAGENET_VALIDATION = 50_000  # images
 AnyRun = EvaluatedRun | EvaluatedDetectorRun
 
 
-def accuracy_notes(study: Study, rows: Iterable[Row]) -> list[str]:
+def accuracy_notes(study: Study, rows: Collection[Row]) -> list[str]:
     """What a table of the accuracy of `rows` says of its data, its runs and where they were trained."""
     runs = [run for row in rows for run in study.runs(row)]
     dataset = study.preset.data.dataset
@@ -30,7 +30,7 @@ def accuracy_notes(study: Study, rows: Iterable[Row]) -> list[str]:
             f"Measured accuracy (bold) is of {DATASETS.get(dataset).title}, **not ImageNet**; the paper's is of "
             "ImageNet. Their difference (Δ) says nothing about the method."
         ]
-    widths = {run.record.settings.get("recipe", {}).get("width", WIDTH) for run in runs}
+    widths = {study.preset.recipe(row).width or WIDTH for row in rows if study.runs(row)}
     if widths - {WIDTH}:
         notes.append(
             f"A trial: these networks' first stage has {each(sorted(widths))} channels, not the paper's {WIDTH}. "

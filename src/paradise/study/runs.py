@@ -67,8 +67,12 @@ def batch_size(record: Trained | Imported) -> int:
     """Images of one forward pass, as in training. Raises UserError as `data_of` does."""
     if isinstance(record, Imported):
         return record.batch_size
-    recipe = _as_today(record, Recipe, _section(record, "recipe"))
+    recipe = _recipe_of(record)
     return recipe.device_batch_size or recipe.batch_size
+
+
+def _recipe_of(record: Trained) -> Recipe:
+    return _as_today(record, Recipe, _section(record, "recipe"))
 
 
 def _section(record: Trained | Imported, name: str) -> dict[str, Any]:
@@ -123,7 +127,8 @@ def fused_model(folder: Path) -> nn.Module:
 
 
 def _network(record: Trained | Imported) -> ResNet:
-    return Row.parse(record.row).build(record.num_classes, record.settings.get("recipe", {}).get("width", WIDTH))
+    width = _recipe_of(record).width if isinstance(record, Trained) else None
+    return Row.parse(record.row).build(record.num_classes, width or WIDTH)
 
 
 def write_fused(folder: Path) -> None:
