@@ -44,7 +44,7 @@ def is_ordinary(x: Tensor) -> bool:
     return (
         type(x) is Tensor
         and x.device.type == "cpu"
-        and not torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+        and not is_recorded(x)
         and not torch.compiler.is_compiling()
         and not torch.is_autocast_enabled("cpu")
         and not torch._C._are_functorch_transforms_active()
