@@ -13,6 +13,7 @@ import torch
 
 from paradise.study.code import fingerprint
 from paradise.study.hashes import sha256
+from paradise.study.records import one_line
 
 PACKAGES = ("paradise-nn", "torch", "numpy", "nvidia-dali-cuda130", "snakemake", "onedl-mmdetection", "onedl-mmcv")
 
@@ -102,8 +103,7 @@ def processor() -> str:
 
 def _line(text: str) -> str:
     """As records have it: one line that can be printed, of 200 characters at most."""
-    words = "".join(character if character.isprintable() else " " for character in text).split()
-    return " ".join(words)[:200].strip() or "unknown"
+    return " ".join(one_line(text).split())[:200].strip() or "unknown"
 
 
 def _version(package: str) -> str | None:
