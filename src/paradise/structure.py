@@ -257,7 +257,7 @@ class Calls:
 
     def _defaults(self, module: nn.Module, followed: dict[nn.Module, list[Path]]) -> set[str]:
         """The arguments that nobody gives: known where all that may call a module could be followed."""
-        owners = {owner for owner in self._owners(module)}
+        owners = self._owners(module)
         if not owners <= followed.keys():
             return set()
         calls = [path for owner in owners for path in followed[owner]]
