@@ -122,7 +122,7 @@ def run_folder(finished_run, tmp_path) -> Path:
 
 @pytest.fixture(scope="session")
 def detectors(tmp_path_factory) -> Preset:
-    """The digits preset with few detection images, which are made, and three iterations."""
+    """The digits preset with few detection images, which are made, and three iterations, so small that boxes remain."""
     from paradise.study.detection.data import prepare as prepare_detection
 
     values = yaml.safe_load((REPOSITORY / "config" / "digits.yaml").read_text())
@@ -130,6 +130,7 @@ def detectors(tmp_path_factory) -> Preset:
     detection["folder"] = str(tmp_path_factory.mktemp("detection"))
     detection["images"] = {"train": 20, "val": 20}
     detection["recipe"] |= {"iterations": 3, "warmup_iterations": 2, "image_size": 64, "rois": 8, "proposals": 8}
+    detection["recipe"]["learning_rate"] = 1e-4
     del detection["overrides"]
     detection["latency"] |= {"image_size": 64, "rounds": 2}
     preset = Preset.of(values, Path("config/digits.yaml"))

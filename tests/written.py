@@ -354,14 +354,17 @@ def _profile(preset: Preset, schema: type) -> dict[str, Any]:
     if schema is Complexity:
         return {"rows": {row.id: counts | {"deploy_params": 11_684_712} for row in preset.models}}
     if schema is Latencies:
-        timing = {"median_ms": 20.04, "quartiles_ms": [19.0, 21.0], "ratio": 1.25}
-        plain = {"median_ms": 20.04 / 1.25, "quartiles_ms": [15.0, 17.0], "ratio": 1.0}
-        rows = {row.id: plain if row == row.plain else timing for row in preset.models}
-        return {"rounds": preset.latency.rounds, "rows": rows}
+        timed = [*preset.models, *(row.plain for row in preset.models)]
+        return {"rows": {row.id: _times(16.032 if row == row.plain else 20.04, preset.latency.rounds) for row in timed}}
     assert schema is DetectorProfiles and preset.detection is not None, f"what does a {schema.__name__} say?"
-    form = counts | {"median_ms": 100.0}
+    form = counts | _times(100.0, preset.detection.latency.rounds)
     rows = {row.id: {"trained": form, "fused": form} for row in preset.detectors}
-    return {"image_size": preset.detection.latency.image_size, "rounds": preset.detection.latency.rounds, "rows": rows}
+    return {"image_size": preset.detection.latency.image_size, "rows": rows}
+
+
+def _times(median: float, rounds: int) -> dict[str, list[float]]:
+    """Of so many rounds, around a median."""
+    return {"times_ms": [median + (index - (rounds - 1) / 2) * 2 / rounds for index in range(rounds)]}
 
 
 def _versions(*packages: str) -> dict[str, str]:

@@ -446,13 +446,19 @@ def install() -> Path | None:
     return path
 
 
+def name_operators() -> str:
+    """Whose operators mmcv computes with here: "compiled" or "ParaDise's"."""
+    extension = importlib.import_module("mmcv._ext")
+    return "ParaDise's" if str(extension.__file__).endswith(".py") else "compiled"
+
+
 def main() -> None:
     """Says what `install` did."""
     try:
         path = install()
     except UserError as error:
         sys.exit(f"error: {error}")
-    print(f"mmcv now takes operators from here: {path}" if path else "mmcv has compiled operators: nothing to do")
+    print("mmcv has operators in PyTorch now" if path else "mmcv has compiled operators: nothing to do")
 
 
 if __name__ == "__main__":

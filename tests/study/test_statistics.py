@@ -62,10 +62,10 @@ def test_the_interval_of_a_ratio_of_medians_holds_the_true_ratio_about_as_often_
     for _ in range(400):
         rows = []
         for scale in (12, 10):
-            times = scale * (1 + generator.normal(0, 0.1, 100))
-            quartiles = np.quantile(times, [0.25, 0.75]).tolist()
-            rows.append(Timing(median_ms=float(np.median(times)), quartiles_ms=quartiles, ratio=1.0))
-        ratio, low, high = ratio_of_medians(*rows, 100)
+            rows.append(Timing(times_ms=(scale * (1 + generator.normal(0, 0.1, 100))).tolist()))
+            lower, upper = rows[-1].quartiles_ms
+            assert lower < rows[-1].median_ms < upper
+        ratio, low, high = ratio_of_medians(*rows)
         assert ratio == rows[0].median_ms / rows[1].median_ms
         inside += low <= 1.2 <= high
     # Of 400 that are right 95 times of 100, between 369 and 390, 99 times of 100.

@@ -336,7 +336,7 @@ def _latency(study: Study) -> Claim:
         if study.latency is None or row.id not in timed or row.plain.id not in timed:
             compared.append(Comparison(what, claimed))
             continue
-        ratio, low, high = ratio_of_medians(timed[row.id], timed[row.plain.id], study.latency.rounds)
+        ratio, low, high = ratio_of_medians(timed[row.id], timed[row.plain.id])
         bound = claimed + LATENCY_MARGIN
         said = SUPPORTED if high <= bound else REFUTED if low > bound else OPEN
         leads = ("profile-latency",)

@@ -173,16 +173,15 @@ def holm(values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def ratio_of_medians(timed: Timing, other: Timing, rounds: int) -> tuple[float, float, float]:
+def ratio_of_medians(timed: Timing, other: Timing) -> tuple[float, float, float]:
     """The ratio of two medians, with its confidence interval at the level `LEVEL`.
 
     A median's standard error is 1.253 σ / √rounds, σ the quartiles' distance / 1.349, as for a normal distribution
     (McGill, Tukey and Larsen, "Variations of box plots", 1978); the relative errors of both add in quadrature.
 
     Args:
-        timed: The numerator's median and quartiles.
+        timed: The numerator's times.
         other: The denominator's.
-        rounds: How many timings each of them is of.
 
     Returns:
         The ratio and the two ends of its interval.
@@ -190,9 +189,9 @@ def ratio_of_medians(timed: Timing, other: Timing, rounds: int) -> tuple[float, 
     from scipy.special import ndtri
 
     ratio = timed.median_ms / other.median_ms
-    errors = [
-        1.253 * (of.quartiles_ms[1] - of.quartiles_ms[0]) / 1.349 / math.sqrt(rounds) / of.median_ms
-        for of in (timed, other)
-    ]
+    errors = []
+    for of in (timed, other):
+        lower, upper = of.quartiles_ms
+        errors.append(1.253 * (upper - lower) / 1.349 / math.sqrt(len(of.times_ms)) / of.median_ms)
     reach = float(ndtri((1 + LEVEL) / 2)) * ratio * math.hypot(*errors)
     return ratio, ratio - reach, ratio + reach

@@ -140,6 +140,19 @@ def test_a_run_that_was_ended_goes_on_to_the_same_weights(finished, project, tmp
     assert not (output / "state").exists()
 
 
+def test_where_the_weights_cannot_be_written_nothing_is_lost(finished, project, tmp_path):
+    output = tmp_path / "run"
+    (output / "weights.safetensors").mkdir(parents=True)
+    code, said = ended(train(project, "--output", output))
+    assert code == 2
+    assert said.splitlines()[-1].endswith(f"; the same command goes on from {output}/state/step-00000003.pt")
+    (output / "weights.safetensors").rmdir()
+    code, said = ended(train(project, "--output", output))
+    assert code == 0 and "going on from iteration 3 of 3" in said
+    assert_same_run(finished, output)
+    assert not (output / "state").exists()
+
+
 def test_a_state_of_another_run_is_refused_and_accepted_changes_are_recorded(project, detectors, tmp_path):
     output = tmp_path / "run"
     process = train(project, "--output", output, "--save-minutes", "0")
@@ -161,14 +174,14 @@ def test_a_state_of_another_run_is_refused_and_accepted_changes_are_recorded(pro
     again = ("--output", output, "--backbone", "results/small/pd_b_resnet50/seed0")
     preset = str(tmp_path / "hotter.yaml")
     code, said = ended(train(project, *again, preset=preset))
-    assert code == 2 and "recipe.learning_rate was 0.0005 and is 0.001; " in said and "`--accept-changes`" in said
+    assert code == 2 and "recipe.learning_rate was 0.0001 and is 0.001; " in said and "`--accept-changes`" in said
     process = train(project, *again, "--accept-changes", "--save-minutes", "0", preset=preset)
     code, said = ended(process)
     assert code == 0, said
     run = read_record(output / "run.json", TrainedDetector)
     assert run is not None
     assert re.fullmatch(
-        r"iteration [12]: recipe\.learning_rate was 0\.0005 and is 0\.001", "".join(run.accepted_changes)
+        r"iteration [12]: recipe\.learning_rate was 0\.0001 and is 0\.001", "".join(run.accepted_changes)
     )
 
 
@@ -308,7 +321,7 @@ def test_the_profile(preset, tmp_path):
     profile_detectors(preset, path)
     record = read_record(path, DetectorProfiles)
     assert record is not None
-    assert (record.image_size, record.rounds) == (64, 2)
+    assert record.image_size == 64 and record.versions["mmcv operators"] in ("compiled", "ParaDise's")
     assert list(record.rows) == [row.id for row in preset.detectors]
     for detector in ("retinanet", "cascade_rcnn"):
         plain = record.rows[f"{detector}-resnet50"]

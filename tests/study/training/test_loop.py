@@ -89,7 +89,8 @@ def test_the_record_says_what_was_run(preset, folders):
     assert run["batch"] == {"size": 16, "processes": 1, "passes": 1, "images": 16}
     assert (run["precision"], run["sessions"], run["accepted_changes"]) == ("float32", 1, [])
     assert (run["weights_stay"], run["start"]) == (False, None)
-    assert run["seconds"] > run["seconds_waiting_for_data"] > run["seconds_saving"] == 0
+    assert run["seconds"] > run["seconds_waiting_for_data"] + run["seconds_saving"]
+    assert run["seconds_waiting_for_data"] > 0 and run["seconds_saving"] > 0
     with (folder / "log.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert list(lines[0]) == [
@@ -122,10 +123,10 @@ def test_a_longer_run_learns(preset, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(preset, tmp_path):
-    preset = changed(preset, training={"learning_rate": 1e30, "warmup_epochs": 0})
+    preset = changed(preset, training={"learning_rate": 1000, "warmup_epochs": 0, "epochs": 20})
     with pytest.raises(
         UserError,
-        match=r"^resnet18 seed 0: the loss is nan at step \d, learning rate 6.5\d+e\+29; the last state is none$",
+        match=r"^resnet18 seed 0: the loss is nan at step \d, learning rate 991\.144; the last state is none$",
     ):
         train(Run(RESNET18, 0), preset, 1, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["state"]

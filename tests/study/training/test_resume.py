@@ -38,15 +38,15 @@ def killed(arguments: list[str], output: Path, seconds: float) -> str:
     return ended(process)[1]
 
 
-@pytest.mark.parametrize("processes,kills", [(1, 20), (3, 4)])
-def test_however_often_a_run_is_killed_its_weights_are_the_same(digits, tmp_path, processes, kills):
+@pytest.mark.parametrize("processes,kills,epochs", [(1, 10, 30), (3, 3, 10)])
+def test_however_often_a_run_is_killed_its_weights_are_the_same(digits, tmp_path, processes, kills, epochs):
     """`kill -9` at random moments of a run that saves after each step, so also while it writes a state."""
-    preset = write_preset(tmp_path / "p.yaml", digits, epochs=8, batch_size=12)
+    preset = write_preset(tmp_path / "p.yaml", digits, epochs=epochs, batch_size=12)
     more = ("--processes", str(processes), "--save-minutes", "0")
     code, said = ended(start(command(preset, tmp_path / "whole", *more)))
     assert code == 0, said
     output, moments = tmp_path / "killed", random.Random(processes)
-    said = [killed(command(preset, output, *more), output, moments.uniform(0, 0.25)) for _ in range(kills)]
+    said = [killed(command(preset, output, *more), output, moments.uniform(0, 0.1)) for _ in range(kills)]
     assert sum("going on from step" in words for words in said) == kills - 1
     code, said = ended(start(command(preset, output, *more)))
     assert code == 0 and "going on from step" in said

@@ -18,6 +18,7 @@ from torch import nn
 
 from paradise.errors import UserError
 from paradise.fusion import fuse
+from paradise.mmcv_operators import name_operators
 from paradise.study.accuracy import Differences
 from paradise.study.detection.boxes import some_boxes
 from paradise.study.detection.config import detector_config
@@ -107,6 +108,7 @@ def evaluate_detector(folder: Path, threads: int, gpus: int | None = None) -> No
     record = begin_record(
         "evaluate_detector", run.preset, run.of, run.settings, inputs, entries(row, section.dataset), device
     )
+    record["versions"]["mmcv operators"] = name_operators()
     trained = build_detector(row, section)
     load_weights(trained, folder / "weights.safetensors")
     models = {form: model.to(device) for form, model in (("trained", trained), ("fused", fuse(trained)))}

@@ -4,7 +4,6 @@ Decoding and non-maximum suppression are left out: what they take depends on wha
 All are timed in one process, interleaved, with a second stage's heads on as many boxes as it has proposals.
 """
 
-import statistics
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 
 from paradise.fusion import fuse
+from paradise.mmcv_operators import name_operators
 from paradise.study.detection.boxes import some_boxes
 from paradise.study.detection.config import detector_config
 from paradise.study.detection.data import prepared
@@ -28,7 +28,7 @@ from paradise.study.steps.profile_detectors import STEP
 
 @torch.no_grad()
 def profile_detectors(preset: Preset, output: Path) -> None:
-    """Writes parameters, FLOPs (by the paper's convention), MACs and median milliseconds of every row and form.
+    """Writes parameters, FLOPs (by the paper's convention), MACs and what each round took, of every row and form.
 
     Args:
         preset: One with a section `detection`.
@@ -42,6 +42,7 @@ def profile_detectors(preset: Preset, output: Path) -> None:
     prepared(preset.detection)
     torch.set_num_threads(settings.threads)
     record = begin_record(STEP.name, preset.name, {}, job.settings, job.inputs, STEP.entries(preset, {}))
+    record["versions"]["mmcv operators"] = name_operators()
     side = settings.image_size
     image = torch.randn(1, 3, side, side).contiguous(memory_format=torch.channels_last)
     rows: dict[str, dict[str, dict[str, Any]]] = {}
@@ -59,6 +60,5 @@ def profile_detectors(preset: Preset, output: Path) -> None:
             rows[row.id][form] = {"params": params, "flops": flops, "macs": macs}
             timed[row.id, form] = partial(detector.head_outputs, model, boxes=boxes)
     for (name, form), times in time_rounds(timed, image, settings.rounds).items():
-        rows[name][form]["median_ms"] = statistics.median(times)
-    measured = {"outputs": {}, "image_size": side, "rounds": settings.rounds, "rows": rows}
-    write_record(output, DetectorProfiles, record | measured)
+        rows[name][form]["times_ms"] = times
+    write_record(output, DetectorProfiles, record | {"outputs": {}, "image_size": side, "rows": rows})

@@ -5,7 +5,6 @@ import io
 import math
 import os
 import random
-import shutil
 import signal
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from paradise.conversion import calibrate
 from paradise.errors import Interrupted, UserError
+from paradise.mmcv_operators import name_operators
 from paradise.study.code import digest
 from paradise.study.detection.boxes import some_boxes
 from paradise.study.detection.config import detector_config
@@ -91,6 +91,7 @@ def train_detector(
     record = begin_record(
         "train_detector", preset.name, of, settings(preset, of), inputs, entries(row, section.dataset), device
     )
+    record["versions"]["mmcv operators"] = name_operators()
     if record["inputs"]["backbone"] != source.outputs.get(weights.name):
         raise UserError(f"{weights} is not what {backbone}/run.json records; pull both or train again")
     states = States(output / "state", _fingerprint(row, seed, section, threads, record), "paradise detection train")
@@ -107,14 +108,19 @@ def train_detector(
         for path in damaged:
             print(f"{title}: {path} is damaged; going back to the state before it", file=sys.stderr)
         runner = _build_runner(detector_config(row, section, weights), seed, scratch)
+        if first:
+            size = sum(value.nbytes for value in runner.model.state_dict().values())
+            momentum = sum(parameter.nbytes for parameter in runner.model.parameters() if parameter.requires_grad)
+            states.require_room(size + momentum, size)
         done = state["iteration"] if state else 0
         with reporting(title, runner.max_iters, done, silent=not first) as report:
             watch = Watch(row, seed, report, states if first else None, save_minutes * 60, caught, state, changes)
             runner.register_hook(watch, "LOWEST")
             runner.train()
         if first:
-            _write(output, runner, watch, section, run_of(source), record)
-            shutil.rmtree(states.folder)
+            with states.kept():
+                _write(output, runner, watch, section, run_of(source), record)
+            states.remove()
 
 
 def _fingerprint(
@@ -130,6 +136,7 @@ def _fingerprint(
         "threads": threads,
         "processes": _processes(),
         "device": record["machine"]["device"],
+        "operators": record["versions"]["mmcv operators"],
         "code": digest(record["code"]),
     }
 
@@ -260,10 +267,16 @@ class Watch(Hook):
         if (self.caught or due) and done < runner.max_iters and not isinstance(runner.train_loop, EpochBasedTrainLoop):
             # The schedules have taken their step, this hook being the last; the loop counts after it.
             self._save(runner, done, runner.epoch)
+            self._end_if_asked()
 
     def after_train_epoch(self, runner: Runner) -> None:
         if isinstance(runner.train_loop, EpochBasedTrainLoop) and runner.epoch + 1 < runner.max_epochs:
             self._save(runner, runner.iter, runner.epoch + 1)
+            self._end_if_asked()
+
+    def after_train(self, runner: Runner) -> None:
+        # Where the weights cannot be written, nothing is lost.
+        self._save(runner, runner.iter, runner.epoch)
 
     def _save(self, runner: Runner, iteration: int, epoch: int) -> None:
         if self.states is not None:
@@ -277,8 +290,10 @@ class Watch(Hook):
                 "accepted": self.accepted,
                 "seconds": self.seconds(),
             }
-            path = self.states.save(iteration, state)
+            self.states.save(iteration, state)
             self.saved = time.monotonic()
-            if self.caught:
-                name = signal.Signals(self.caught[0]).name
-                raise Interrupted(f"{self.title}: {name} ended it; the same command goes on from {path}")
+
+    def _end_if_asked(self) -> None:
+        if self.states is not None and self.caught:
+            name = signal.Signals(self.caught[0]).name
+            raise Interrupted(f"{self.title}: {name} ended it; the same command goes on from {self.states.newest()}")

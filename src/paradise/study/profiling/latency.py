@@ -4,7 +4,6 @@ All models are timed in one process, in a new random order in every round, so th
 """
 
 import random
-import statistics
 import time
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
@@ -27,7 +26,10 @@ Key = TypeVar("Key", bound=Hashable)
 
 @torch.inference_mode()
 def time_rounds(models: Mapping[Key, Callable[[Tensor], object]], x: Tensor, rounds: int) -> dict[Key, list[float]]:
-    """Milliseconds of `rounds` forward passes of each model, interleaved, after `WARMUP_ROUNDS` that are not kept."""
+    """Milliseconds of `rounds` forward passes of each model, interleaved, after `WARMUP_ROUNDS` that are not kept.
+
+    They are rounded to tenths of a microsecond, below which no clock is right.
+    """
     order, shuffled = list(models), random.Random(0)
     times: dict[Key, list[float]] = {name: [] for name in models}
     with reporting("latency", WARMUP_ROUNDS + rounds) as report:
@@ -36,13 +38,13 @@ def time_rounds(models: Mapping[Key, Callable[[Tensor], object]], x: Tensor, rou
             for name in order:
                 begun = time.perf_counter()
                 models[name](x)
-                times[name].append(1000 * (time.perf_counter() - begun))
+                times[name].append(round(1000 * (time.perf_counter() - begun), 4))
             report.step()
     return {name: values[WARMUP_ROUNDS:] for name, values in times.items()}
 
 
 def write_latency(models: list[Row], rounds: int, threads: int, preset: str, output: Path) -> None:
-    """Each model's median and quartiles (ms), and its median ÷ that of the plain ResNet of its depth, into `output`."""
+    """Writes what each round took, of each model and of the plain ResNet of its depth, into `output`."""
     torch.set_num_threads(threads)
     record = begin_record("latency", preset, {}, settings(models, rounds, threads), {}, entries(models))
     timed = dict.fromkeys([*models, *(row.plain for row in models)])
@@ -51,10 +53,5 @@ def write_latency(models: list[Row], rounds: int, threads: int, preset: str, out
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     x = torch.randn(1, 3, IMAGE_SIZE, IMAGE_SIZE).contiguous(memory_format=torch.channels_last)
     times = time_rounds(networks, x, rounds)
-    medians = {row: statistics.median(values) for row, values in times.items()}
-    rows = {}
-    for row in models:
-        lower, upper = torch.tensor(times[row]).quantile(torch.tensor([0.25, 0.75])).tolist()
-        ratio = medians[row] / medians[row.plain]
-        rows[row.id] = {"median_ms": medians[row], "quartiles_ms": [lower, upper], "ratio": ratio}
-    write_record(output, Latencies, record | {"outputs": {}, "rounds": rounds, "rows": rows})
+    rows = {row.id: {"times_ms": values} for row, values in times.items()}
+    write_record(output, Latencies, record | {"outputs": {}, "rows": rows})

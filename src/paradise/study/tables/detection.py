@@ -114,7 +114,7 @@ def _notes(study: Study, runs: Sequence[EvaluatedDetectorRun]) -> list[str]:
             f"FLOPs (counted as in Table 1), Params and Latency of the network at {profile.image_size}×"
             f"{profile.image_size}, without decoding and suppression; Params in each form as it is stored. "
             f"Latency on {escape(str(profile.machine))}, threads: {profile.machine.threads}; batch 1, median of "
-            f"{profile.rounds} interleaved runs; the last ratio is of the fused forms."
+            f"{section.latency.rounds} interleaved runs; the last ratio is of the fused forms."
         )
     return notes
 

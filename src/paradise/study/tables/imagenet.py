@@ -46,11 +46,12 @@ def make(study: Study) -> Table:
 def _costs(study: Study, row: Row, line: Line, plain: Line) -> tuple[list[Quantity], list[Cell], CsvLine]:
     """What is counted and timed of `row`: beside the paper's, what the paper does not have, and this for the CSV."""
     counted = study.complexity.rows.get(row.id) if study.complexity else None
-    timed = study.latency.rows.get(row.id) if study.latency else None
+    timed = study.latency.rows if study.latency else {}
     marked = "complexity" in study.marked, "latency" in study.marked
     ratio = float(line["latency_cpu_ms"]) / float(plain["latency_cpu_ms"])
     flops, params = ([counted.flops / 1e9], [counted.params / 1e6]) if counted else ([], [])
-    median, slower = ([timed.median_ms], [timed.ratio]) if timed else ([], [])
+    median = [timed[row.id].median_ms] if row.id in timed else []
+    slower = [median[0] / timed[row.plain.id].median_ms] if median else []
     costs = [
         Quantity("flops_g", flops, line["flops_g"], 3, COUNTED, marked[0]),
         Quantity("params_m", params, line["params_m"], 3, COUNTED, marked[0]),
@@ -74,7 +75,7 @@ def _profile_notes(study: Study) -> list[str]:
             "which the paper does not count."
         )
     if study.latency:
-        machine, rounds = study.latency.machine, study.latency.rounds
+        machine, rounds = study.latency.machine, study.preset.latency.rounds
         notes.append(
             f"Latency on {escape(str(machine))}, threads: {machine.threads}; fused, batch 1, 224×224, median of "
             f"{rounds} interleaved runs. The paper's machine is another: compare the ratios to the plain ResNet."

@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -104,6 +105,9 @@ def joined(gpus: int | None) -> Iterator[Processes]:
     try:
         yield Processes(dist.get_rank(), size, own)
     finally:
+        # PyTorch waits for gloo's threads with Python's lock held, and a thread that has still to free a tensor waits
+        # for that lock: without a moment to do so, both would wait for ever.
+        time.sleep(0.1)
         dist.destroy_process_group()
 
 
