@@ -61,9 +61,10 @@ for table in WANTED:
 # user ended the run, its next call makes them.
 onerror:
     if workflow.scheduler.failed and not workflow.scheduler._user_kill:
-        shell(
-            "paradise tables --preset {PRESET.path:q} && cat {TABLES:q} && paradise report --preset {PRESET.path:q}",
-            TABLES=[f"{RESULTS}/tables/{table}.md" for table in WANTED],
-        )
+        if have_new_numbers(WANTED):
+            shell(
+                "paradise tables --preset {PRESET.path:q} && paradise report --preset {PRESET.path:q} > /dev/null"
+            )
+            shell("paradise show --preset {PRESET.path:q}")
     else:
         print("ended; the same command goes on from here", file=sys.stderr)

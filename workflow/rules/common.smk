@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +20,7 @@ from paradise.study.terminal.summary import describe_stale
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 shell.prefix(PREFIX)
+BEGAN = time.time()
 
 if not workflow.configfiles:
 
@@ -99,6 +101,12 @@ def cost_of(step):
 def records(step):
     """The records of all jobs of the step."""
     return [str(job.record) for job in STEPS[step].of(PRESET)]
+
+
+def have_new_numbers(tables):
+    """Whether something that the tables show was measured in this run."""
+    files = [path for table in tables for path in SURVEY.job("table", table=table).inputs.values()]
+    return any(path.exists() and path.stat().st_mtime >= BEGAN for path in files)
 
 
 def shown(tables):

@@ -112,6 +112,11 @@ class Quantity:
         spread = "" if deviation is None else f" ± {deviation:.{self.decimals}f}"
         return [f"{mean:.{self.decimals}f}{spread}{MARK * self.marked}", published, difference]
 
+    def brief(self) -> str:
+        """Measured, and what the paper prints."""
+        measured, published, _ = self.texts()
+        return f"{measured} ({published})" if self.published else measured
+
     @property
     def _deviation(self) -> float | None:
         return statistics.stdev(self.values) if len(self.values) > 1 else None
@@ -129,15 +134,25 @@ class Value:
     def text(self) -> str:
         return self.label + MARK * self.marked
 
+    def brief(self) -> str:
+        """It on one line."""
+        return one_line(self.text)
+
 
 Cell = Quantity | Value
 
 
 @dataclass
 class Table:
-    """A table filled line by line; `columns` are the titles of its cells, of which a Quantity takes three columns."""
+    """A table filled line by line.
+
+    Attributes:
+        columns: The titles of its cells, of which a Quantity takes three columns.
+        brief: Those of them that a terminal shows, where it has no room for all.
+    """
 
     columns: list[str]
+    brief: tuple[str, ...] = ()
     lines: list[list[Cell]] = field(default_factory=list)
     csv_lines: list[CsvLine] = field(default_factory=list)
     downloads: list[str] = field(default_factory=list)
@@ -156,6 +171,15 @@ class Table:
     def measured(self, column: int) -> bool:
         """Whether the column has what was measured, beside published or alone."""
         return self.compared(column) or any(line[column].anchors for line in self.lines)
+
+    def text(self) -> str:
+        """The columns of `brief`, as a terminal shows them, with the published value in parentheses."""
+        from tabulate import tabulate
+
+        chosen = [self.columns.index(title) for title in self.brief or self.columns]
+        headers = [f"{self.columns[column]}{' (paper)' * self.compared(column)}" for column in chosen]
+        lines = [[line[column].brief() for column in chosen] for line in self.lines]
+        return tabulate(lines, headers, disable_numparse=True)
 
     def markdown(self) -> str:
         headers: list[str] = []

@@ -39,7 +39,7 @@ rule evaluate:
 def snakemake(folder: Path, fail: str = "true") -> list[str]:
     (folder / "Snakefile").write_text(SNAKEFILE.replace("FAIL", fail))
     where = "--directory", str(folder), "--snakefile", str(folder / "Snakefile")
-    return [sys.executable, "-m", "snakemake", "--cores", "1", "--logger", "paradise", "--show-failed-logs", *where]
+    return [sys.executable, "-m", "snakemake", "--cores", "1", "--logger", "paradise", "--keep-going", *where]
 
 
 def on_a_terminal(command: list[str]) -> str:
@@ -88,10 +88,27 @@ def test_a_dry_run_says_what_snakemake_says(piped):
 
 
 def test_a_job_that_fails_is_shown_with_its_log(piped):
-    text = piped(fail="exit 3")
-    assert "Error in rule train" in text
-    assert ": ends" in text
-    assert "Exiting because a job execution failed" in text
+    """Each with its last line and its log, at the end of all, and nothing else of Snakemake's on it."""
+    text = piped(fail="test {wildcards.row} = b")
+    assert re.search(r"^Training a \(\d of 3\): failed$", text, re.M)
+    *_, first, one, log, other, other_log, last = text.splitlines()
+    assert first == "2 of 7 jobs failed, 2 are done:"
+    said = sorted(re.sub(r"\d of", "", line) for line in (f"{one}{log}", f"{other}{other_log}"))
+    assert said == [f"  Training {row} ( 3): {row}: ends    logs/train-{row}.log" for row in "ac"]
+    assert last == "Mend that and say the same command again: it goes on from here."
+    assert not any(words in text for words in ("RuleException", "Error in rule", "Exiting because", "WorkflowError"))
+
+
+def test_of_many_failures_the_first_are_listed(capsys):
+    handler = LogHandler(SimpleNamespace(dryrun=False), None)
+    handler.wanted.update(train=12)
+    for number in range(12):
+        handler.running[number] = Job("train", f"Training {number}", Path("log"), [], 0)
+        handler._fail(number)
+    handler._say_failed()
+    said = capsys.readouterr().err
+    assert "12 of 12 jobs failed, 0 are done:" in said
+    assert said.count("it said nothing") == 10 and "  and 2 more\n" in said
 
 
 def test_on_a_terminal_a_display_shows_jobs_and_what_was_measured(tmp_path):

@@ -16,7 +16,8 @@ TITLES = "PD-A top-1 %", "PD-A top-5 %", "PD-B top-1 %", "PD-B top-5 %"
 
 def make(study: Study) -> Table:
     """The table. Its first line has one branch, and so nothing to gate."""
-    table = Table([*(branch.capitalize() for branch in BRANCHES_SHOWN), *TITLES])
+    branches = [branch.capitalize() for branch in BRANCHES_SHOWN]
+    table = Table([*branches, *TITLES], brief=(*branches, "PD-A top-1 %", "PD-B top-1 %"))
     lines = read_paper().ablation
     shown: list[EvaluatedRun] = []
     for line in lines:

@@ -23,7 +23,8 @@ NEW_BACKBONE = "PD-B in backbone, FPN and heads (new)"
 def make(study: Study) -> Table:
     """The table; below the paper's rows, a new one for each detector."""
     costs = [title for name, _, _ in COSTS.values() for title in (f"{name}, trained", "fused")]
-    table = Table(["Detector", "Backbone", *PRECISION.values(), "AP trained", "Outputs differ", *costs, "÷ ResNet50"])
+    columns = ["Detector", "Backbone", *PRECISION.values(), "AP trained", "Outputs differ", *costs, "÷ ResNet50"]
+    table = Table(columns, brief=("Detector", "Backbone", "AP", "AP50", "÷ ResNet50"))
     paper, shown = read_paper(), []
     for row in paper.detectors:
         line, runs = paper.coco.get(row, {}), study.detectors(row)

@@ -17,7 +17,9 @@ COUNTED, TIMED = ("profile-complexity",), ("profile-latency",)  # anchors in the
 def make(study: Study) -> Table:
     """The table, with a line of its own for each checkpoint of others."""
     published = read_paper().imagenet
-    table = Table(["Model", *TITLES, "MACs G", "Stored M"])
+    table = Table(
+        ["Model", *TITLES, "MACs G", "Stored M"], brief=("Model", "Top-1 %", "FLOPs G", "Latency ms", "÷ ResNet")
+    )
     marks = study.marked.get("complexity", ()), study.marked.get("latency", ())
     shown: list[EvaluatedRun] = []
     for row, line in published.items():

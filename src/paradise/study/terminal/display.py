@@ -32,6 +32,9 @@ NO_NEWS = "--keep-incomplete mode is set"  # how a line of Snakemake's begins th
 LEFT = re.compile(r"(?:(\d+) h )?(\d+) (s|min) left$")
 # Of Snakemake's own events: what the display says in other words, or not at all.
 REPLACED = {LogEvent.JOB_STARTED, LogEvent.PROGRESS, LogEvent.SHELLCMD, LogEvent.RUN_INFO, LogEvent.RESOURCES_INFO}
+# And how begins what it says of a job that failed.
+OF_FAILURES = ("RuleException:", "Exiting because a job execution failed", "WorkflowError:\nAt least one job did not")
+LISTED = 10  # failures; of more, their number
 ACCURACIES = {"top1": "top-1", "ap": "AP"}
 
 
@@ -88,6 +91,7 @@ class LogHandler(LogHandlerBase):
         self.wanted, self.started, self.done = Counter[str](), Counter[str](), Counter[str]()  # jobs by rule
         self.took: dict[str, list[float]] = defaultdict(list)  # seconds, by rule
         self.measured: dict[str, str] = {}
+        self.failed: dict[str, Job] = {}  # by title
         self.live: Live | None = None
         self.lock_display = threading.Lock()
         self.ended = threading.Event()
@@ -104,6 +108,10 @@ class LogHandler(LogHandlerBase):
                 self._start(said)
             elif event == LogEvent.JOB_FINISHED:
                 self._finish(said["job_id"])
+            elif event == LogEvent.JOB_ERROR and said["jobid"] in self.running:
+                self._fail(said["jobid"])
+            elif self.wanted and record.getMessage().startswith(OF_FAILURES):
+                pass  # it is said at the end
             elif event not in REPLACED and (record.levelno >= logging.WARNING or not self.wanted):
                 self._say("" if record.getMessage().startswith(NO_NEWS) else self.format(record))
             if self.live:
@@ -115,6 +123,7 @@ class LogHandler(LogHandlerBase):
             self.watcher.join()
         if self.live:
             self.live.stop()
+        self._say_failed()
         super().close()
 
     def _begin(self, stats: dict[str, int]) -> None:
@@ -151,6 +160,22 @@ class LogHandler(LogHandlerBase):
         result = self._result(job)
         said = f"{job.title}: done in {duration(self.took[job.rule][-1])}{f', {result}' if result else ''}"
         self._say(f"{said}; {self.done.total()} of {self.wanted.total()} jobs{self._left()}")
+
+    def _fail(self, number: int) -> None:
+        job = self.running.pop(number)
+        self._show(job)
+        self.failed[job.title] = job
+        self._say(f"{job.title}: failed")
+
+    def _say_failed(self) -> None:
+        """What failed and why, as the last lines of all."""
+        if not self.failed:
+            return
+        jobs = f"{len(self.failed)} of {self.wanted.total()} jobs failed, {self.done.total()} are done:"
+        lines = [f"  {title}: {job.last or 'it said nothing'}\n    {job.log}" for title, job in self.failed.items()]
+        more = [f"  and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
+        again = "Mend that and say the same command again: it goes on from here."
+        self._say("\n".join(["", jobs, *lines[:LISTED], *more, again]))
 
     def _result(self, job: Job) -> str | None:
         """What an evaluation measured of the fused form, in words."""
