@@ -39,6 +39,8 @@ rule all:
 rule tables:
     input:
         shown(WANTED),
+    message:
+        "The tables are in {RESULTS}/tables"
 
 
 rule evidence:
@@ -55,6 +57,11 @@ for table in WANTED:
             f"table_{table}"
         input:
             shown([table]),
+        message:
+            f"Table `{table}` is in {RESULTS}/tables"
+
+
+plan_jobs()
 
 
 # What was measured is worth tables and a report, also after a row failed; they say which rows are missing. Where the

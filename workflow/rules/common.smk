@@ -14,6 +14,7 @@ from paradise.study.schedule import Schedule, check_path
 from paradise.study.session import PREFIX, begin_session
 from paradise.study.stale import Survey
 from paradise.study.steps import all_steps
+from paradise.study.terminal import time_left
 from paradise.study.terminal.summary import describe_stale
 
 # The jobs' `paradise` is the one beside this Snakemake, also where its environment is not activated.
@@ -101,6 +102,17 @@ def cost_of(step):
 def records(step):
     """The records of all jobs of the step."""
     return [str(job.record) for job in STEPS[step].of(PRESET)]
+
+
+def plan_jobs():
+    """Tells what shows the time left which jobs are to be done, and what share of the machine each takes."""
+    costs, logs, cores = time_left.read_costs(Path(workflow.basedir)), f"{RESULTS}/logs", workflow.cores or 1
+    threads = {rule.name: rule.resources["_cores"].value for rule in workflow.rules}
+    for job in SURVEY.jobs.values():
+        if SURVEY.missing(job) or SURVEY.refused(job):
+            log = log_of(job.step.name).format(**job.wildcards)
+            share = min(threads.get(job.step.name, 1), cores) / cores
+            time_left.PLAN[log] = time_left.Planned(job.step.name, time_left.cost_of(log, logs, costs), share)
 
 
 def have_new_numbers(tables):

@@ -128,11 +128,11 @@ def test_a_log_is_read_on_from_where_it_was(tmp_path):
     with log.open("a") as file:
         file.write("resnet18: 5/10, 12 min left\nhalf a li")
     assert job.said() == ["resnet18: 5/10, 12 min left"]
-    assert 719 < job.seconds() < 722
+    assert 719 < job.timed().left <= 720
     with log.open("a") as file:
         file.write("ne, 1 h 05 min left\n")
     assert job.said() == ["half a line, 1 h 05 min left"]
-    assert 3899 < job.seconds() < 3902
+    assert 3899 < job.timed().left <= 3900
 
 
 def test_a_log_that_was_begun_anew_is_read_from_its_beginning(tmp_path):
@@ -146,18 +146,14 @@ def test_a_log_that_was_begun_anew_is_read_from_its_beginning(tmp_path):
     assert job.said() == ["short"]
 
 
-def test_time_left_is_what_jobs_of_the_rule_took_over_those_at_work():
+def test_time_left_is_said_as_soon_as_a_job_says_its_own():
     handler = LogHandler(SimpleNamespace(dryrun=False), None)
-    handler.wanted.update(train=10, evaluate=10)
-    handler.done.update(train=4, evaluate=2)
-    handler.took |= {"train": [50, 70, 60, 60], "evaluate": [5, 5]}
+    handler.wanted.update(train=6)
     for number in range(2):
-        handler.running[number] = Job("train", "", None, [], 0, begun=time.monotonic() - 20)
-    # 6 trainings, of which 40 s are done, and 8 evaluations, two at a time.
-    assert handler._left() == ", about 3 min left"
-    handler.took.clear()
+        handler.running[number] = Job("train", "", Path(f"{number}.log"), [], 0, begun=time.monotonic() - 20)
     assert handler._left() == "", "nothing is known yet"
     handler.running[0].last = "resnet18: 1/9, 80 s left"
+    # 80 s for each of the two, and 4 times 100 s, two at a time.
     assert handler._left() == ", about 5 min left"
 
 

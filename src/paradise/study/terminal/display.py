@@ -8,10 +8,9 @@ import json
 import logging
 import os
 import re
-import statistics
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,14 +24,20 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from paradise.study.terminal.progress import duration
+from paradise.study.terminal.time_left import Timed, estimate
 
 LOOK_EVERY = 0.5  # seconds
 BESIDE = 80  # columns: on a narrower terminal what a job says stands below its name
-NO_NEWS = "--keep-incomplete mode is set"  # how a line of Snakemake's begins that is said of every run that ends early
 LEFT = re.compile(r"(?:(\d+) h )?(\d+) (s|min) left$")
 # Of Snakemake's own events: what the display says in other words, or not at all.
 REPLACED = {LogEvent.JOB_STARTED, LogEvent.PROGRESS, LogEvent.SHELLCMD, LogEvent.RUN_INFO, LogEvent.RESOURCES_INFO}
-# And how begins what it says of a job that failed.
+# How lines begin that it says in every run, and those on a job that failed, which is said at the end.
+NO_NEWS = (
+    "Assuming unrestricted shared filesystem usage",
+    "Building DAG of jobs",
+    "Using shell: ",
+    "--keep-incomplete mode is set",
+)
 OF_FAILURES = ("RuleException:", "Exiting because a job execution failed", "WorkflowError:\nAt least one job did not")
 LISTED = 10  # failures; of more, their number
 ACCURACIES = {"top1": "top-1", "ap": "AP"}
@@ -47,6 +52,7 @@ class Job:
     read: int  # bytes of the log
     file: int = 0  # the log's inode: Snakemake may begin a new one
     begun: float = field(default_factory=time.monotonic)
+    heard: float = field(default_factory=time.monotonic)
     last: str = ""
 
     def said(self) -> list[str]:
@@ -65,15 +71,19 @@ class Job:
         whole = new[: new.rfind(b"\n") + 1]
         self.read += len(whole)
         lines = whole.decode(errors="replace").splitlines()
+        if lines:
+            self.heard = time.monotonic()
         self.last = next((line for line in reversed(lines) if line), self.last)
         return lines
 
-    def seconds(self) -> float | None:
+    def timed(self) -> Timed:
         """How long the job will have taken, by what it says itself."""
-        if not (left := LEFT.search(self.last)):
-            return None
-        hours, number, unit = left.groups()
-        return time.monotonic() - self.begun + 3600 * int(hours or 0) + int(number) * (60 if unit == "min" else 1)
+        now = time.monotonic()
+        if not (said := LEFT.search(self.last)):
+            return Timed(self.rule, str(self.log), now - self.begun, None)
+        hours, number, unit = said.groups()
+        left = 3600 * int(hours or 0) + int(number) * (60 if unit == "min" else 1) - (now - self.heard)
+        return Timed(self.rule, str(self.log), now - self.begun, max(left, 0.0))
 
 
 class LogHandler(LogHandlerBase):
@@ -89,7 +99,7 @@ class LogHandler(LogHandlerBase):
         self.console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
         self.running: dict[int, Job] = {}
         self.wanted, self.started, self.done = Counter[str](), Counter[str](), Counter[str]()  # jobs by rule
-        self.took: dict[str, list[float]] = defaultdict(list)  # seconds, by rule
+        self.took: list[Timed] = []
         self.measured: dict[str, str] = {}
         self.failed: dict[str, Job] = {}  # by title
         self.live: Live | None = None
@@ -110,10 +120,9 @@ class LogHandler(LogHandlerBase):
                 self._finish(said["job_id"])
             elif event == LogEvent.JOB_ERROR and said["jobid"] in self.running:
                 self._fail(said["jobid"])
-            elif self.wanted and record.getMessage().startswith(OF_FAILURES):
-                pass  # it is said at the end
             elif event not in REPLACED and (record.levelno >= logging.WARNING or not self.wanted):
-                self._say("" if record.getMessage().startswith(NO_NEWS) else self.format(record))
+                told = NO_NEWS + OF_FAILURES if self.wanted else NO_NEWS
+                self._say("" if record.getMessage().startswith(told) else self.format(record))
             if self.live:
                 self.live.update(self._picture(), refresh=True)
 
@@ -154,11 +163,12 @@ class LogHandler(LogHandlerBase):
             return
         self._show(job)
         self.done[job.rule] += 1
-        self.took[job.rule].append(time.monotonic() - job.begun)
+        seconds = time.monotonic() - job.begun
+        self.took.append(Timed(job.rule, str(job.log), seconds, 0.0))
         if job.log is None:
             return
         result = self._result(job)
-        said = f"{job.title}: done in {duration(self.took[job.rule][-1])}{f', {result}' if result else ''}"
+        said = f"{job.title}: done in {duration(seconds)}{f', {result}' if result else ''}"
         self._say(f"{said}; {self.done.total()} of {self.wanted.total()} jobs{self._left()}")
 
     def _fail(self, number: int) -> None:
@@ -191,16 +201,8 @@ class LogHandler(LogHandlerBase):
         return f"{value} fused"
 
     def _left(self) -> str:
-        """Of all jobs that are left: what jobs of the same rule have taken, on as many at a time as there are now."""
-        expected = {rule: statistics.fmean(seconds) for rule, seconds in self.took.items()}
-        for job in self.running.values():
-            if job.rule not in expected and (seconds := job.seconds()):
-                expected[job.rule] = seconds
-        now = time.monotonic()
-        spent = sum(min(now - job.begun, expected.get(job.rule, 0)) for job in self.running.values())
-        left = sum(expected.get(rule, 0) * (count - self.done[rule]) for rule, count in self.wanted.items()) - spent
-        seconds = left / max(len(self.running), 1)
-        return f", about {duration(seconds)} left" if seconds >= 1 else ""
+        seconds = estimate(self.wanted, self.took, [job.timed() for job in self.running.values()])
+        return f", about {duration(seconds)} left" if seconds is not None and seconds >= 1 else ""
 
     def _watch(self) -> None:
         while not self.ended.wait(LOOK_EVERY):
