@@ -15,7 +15,10 @@ __all__ = ["LogHandler"]
 
 
 def _require_folders() -> None:
-    """Puts a folder that can be written in the place of a cache or temporary folder that cannot."""
+    """Puts a folder that can be written in the place of a cache or temporary folder that cannot.
+
+    Ends where Snakemake cannot write into the folder that it works in.
+    """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
     try:
         if not cache.is_absolute():  # a user without a home folder
@@ -28,6 +31,13 @@ def _require_folders() -> None:
     except OSError:
         print("error: no temporary folder can be written; name one in TMPDIR", file=sys.stderr)
         sys.exit(2)
+    if not any(argument.startswith(("-d", "--directory")) for argument in sys.argv):
+        try:
+            Path(".snakemake").mkdir(exist_ok=True)
+            Path(".snakemake/paradise.lock").touch()
+        except OSError as error:
+            print(f"error: {error.filename} cannot be written: {error.strerror}", file=sys.stderr)
+            sys.exit(2)
     os.environ.update({name: usable for name in ("TMPDIR", "TEMP", "TMP") if name in os.environ})
 
 

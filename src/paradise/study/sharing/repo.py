@@ -64,7 +64,8 @@ def open_repo() -> Iterator[Repo]:
                 )
     with locked(Path(".dvc/tmp/paradise.lock"), TAKEN):
         try:
-            with Repo() as repo:
+            # A downloaded archive is no git repository.
+            with Repo(config={"core": {"no_scm": not Path(".git").exists()}}) as repo:
                 for remote in (STUDY, WEIGHTS):
                     if remote not in repo.config["remote"]:
                         raise UserError(
