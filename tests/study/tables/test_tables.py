@@ -20,6 +20,7 @@ from paradise.study.rows import Row, Run
 from paradise.study.stale import Survey
 from paradise.study.steps.table import wanted
 from paradise.study.tables import write_tables
+from paradise.study.terminal.commands.show import command as show
 
 Tables = dict[str, tuple[list[dict], list[list[str]], str]]
 
@@ -404,3 +405,18 @@ def test_tables_are_written_without_torch_pandas_or_statsmodels():
         "assert not slow & set(sys.modules), slow & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(REPOSITORY / "src")})
+
+
+def test_a_terminal_of_100_columns_has_room_for_each_table(capsys):
+    preset = make_study(right=right_on({"pd_b_resnet18 seed0": 351}))
+    show(preset=preset.path)
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 100
+    titles = [line for line in said.splitlines() if line.startswith("Table ")]
+    assert [title.split(":")[0] for title in titles] == ["Table 1", "Table 2", "Table 3"]
+    assert re.search(
+        r"^PD-B-ResNet18 +97\.50 \(72\.09\) +1\.822 \(1\.822\) +20\.0 \(14\) +1\.250 \(1\.167\)$", said, re.M
+    )
+    assert said.splitlines()[-1].endswith("As one page: results/digits/report.html")
+    show(["ablation"], preset.path)
+    assert "Table 1" not in capsys.readouterr().out

@@ -34,6 +34,7 @@ COMMANDS = {
     "pull": set(),
     "push": {"--preset"},
     "settings": {"--preset"},
+    "show": {"which", "--preset"},
     "status": {"--preset", "--files"},
     "schema": {"--check"},
     "dvc-yaml": {"--preset", "--check"},
