@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import REPOSITORY, ROWS
+from conftest import PAPER, REPOSITORY, ROWS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -14,6 +14,7 @@ from paradise.errors import UserError
 from paradise.study.plain_yaml import read_yaml
 from paradise.study.preset import Preset, schema
 from paradise.study.rows import DetectorRow, Row, Run
+from paradise.study.session import claim_results
 
 P = Path("config/p.yaml")
 
@@ -313,6 +314,25 @@ def test_a_file_that_names_no_study_is_refused(tmp_path, name):
     with pytest.raises(UserError, match=r"rename the file$") as error:
         Preset.load(path)
     assert "\n" not in str(error.value) and len(str(error.value)) < 300
+
+
+def test_results_are_of_one_preset_wherever_it_lies(tmp_path, monkeypatch):
+    """Until that is gone, as where it was moved."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "paper").symlink_to(PAPER)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.yaml").write_text(yaml.safe_dump(DIGITS))
+    claim_results(Preset.load(Path("a/mine.yaml")))
+    assert Preset.load(Path("a/mine.yaml")).name == Preset.load(tmp_path / "a" / "mine.yaml").name == "mine"
+    with pytest.raises(UserError) as error:
+        Preset.load(Path("b/mine.yaml"))
+    assert str(error.value) == (
+        "b/mine.yaml has the name of a/mine.yaml, and so its results, results/mine; rename one of them"
+    )
+    (tmp_path / "a" / "mine.yaml").unlink()
+    assert Preset.load(Path("b/mine.yaml")).name == "mine"
 
 
 def test_presets_of_one_name_do_not_share_results(tmp_path):

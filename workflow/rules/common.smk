@@ -11,7 +11,7 @@ from paradise.errors import UserError
 from paradise.study.data.folder import check_folders
 from paradise.study.preset import Preset
 from paradise.study.schedule import Schedule, check_path
-from paradise.study.session import PREFIX, begin_session
+from paradise.study.session import PREFIX, begin_session, claim_results
 from paradise.study.stale import Survey
 from paradise.study.steps import all_steps
 from paradise.study.terminal import time_left
@@ -66,7 +66,10 @@ def schedule():
     """Which jobs are at work; asked when it is known what the user forces, and whether anything is to be run."""
     if workflow.is_main_process:
         try:
-            begin_session(SURVEY, dry=not workflow.execution_settings or workflow.dryrun or workflow.touch)
+            dry = not workflow.execution_settings or workflow.dryrun or workflow.touch
+            begin_session(SURVEY, dry)
+            if not dry:
+                claim_results(PRESET)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,7 @@ from paradise.study.plain_yaml import SHOWN, cut, read_yaml
 from paradise.study.registry import DATASETS, DETECTION_SETS, LOADERS, Registry
 from paradise.study.rows import DetectorRow, Row, Run
 
+CLAIM = ".preset"  # in a study's results: the preset that they are of
 NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._+-]{{0,{SHOWN - 1}}}")
 SCHEMA = Path("config/preset.schema.json")
 EVIDENCE_SEEDS = [0, 1, 2]
@@ -451,9 +453,14 @@ def _check_name(path: Path) -> None:
             f"{cut(repr(str(path)))} is no preset's name: that is NAME.yaml, at most {SHOWN} of the characters "
             "A-Z a-z 0-9 . _ + -, of which the first is a letter or a digit; rename the file"
         )
-    other = Path("config", path.name)
-    if path.exists() and other.exists() and not path.samefile(other):
-        raise UserError(f"{path} has the name of {other}, and so its results, results/{path.stem}; rename one of them")
+    others = [Path("config", path.name)]
+    with suppress(OSError, UnicodeError):
+        others.append(Path(Path("results", path.stem, CLAIM).read_text(encoding="utf-8").strip()))
+    for other in others:
+        if path.exists() and other.is_file() and not path.samefile(other):
+            raise UserError(
+                f"{path} has the name of {other}, and so its results, results/{path.stem}; rename one of them"
+            )
 
 
 def _check_data(data: Data) -> None:

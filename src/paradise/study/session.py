@@ -14,7 +14,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from paradise.errors import UserError
-from paradise.study.files import locked
+from paradise.study.files import locked, write_text
+from paradise.study.preset import CLAIM, Preset
 from paradise.study.stale import Survey
 
 LOCK = Path(".snakemake/paradise.lock")
@@ -52,6 +53,11 @@ def begin_session(survey: Survey, dry: bool) -> None:
         sys.stderr.flush()
         os.execv(sys.executable, sys.orig_argv)
     _remove_states(survey)
+
+
+def claim_results(preset: Preset) -> None:
+    """Writes into a study's results which preset they are of, so that no other one of its name takes them for its own."""
+    write_text(preset.results / CLAIM, f"{preset.path}\n")
 
 
 def _wait_for_jobs() -> bool:
