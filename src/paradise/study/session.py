@@ -56,7 +56,7 @@ def begin_session(survey: Survey, dry: bool) -> None:
 
 
 def claim_results(preset: Preset) -> None:
-    """Writes into a study's results which preset they are of, so that no other one of its name takes them for its own."""
+    """Writes into a study's results which preset they are of, so that no other of its name takes them for its own."""
     write_text(preset.results / CLAIM, f"{preset.path}\n")
 
 
