@@ -63,4 +63,5 @@ lint: setup
 	@.venv/bin/deptry src
 	@.venv/bin/python workflow/lint.py
 	@.venv/bin/paradise schema --check
+	@.venv/bin/python workflow/readme.py --check
 	@.venv/bin/paradise dvc-yaml --check
