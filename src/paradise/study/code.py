@@ -145,7 +145,7 @@ def _describe(node: object, parts: list[str]) -> None:
         parts.append(type(node).__name__)
         for name in node._fields:
             value = getattr(node, name, None)
-            if value is not None and value != [] and name not in ("ctx", "kind", "type_comment"):
+            if value is not None and value != [] and name not in ("ctx", "kind"):
                 parts.append(name)
                 _describe(value, parts)
     elif isinstance(node, list):

@@ -1,5 +1,6 @@
 """What a step's command takes from its options and what from the preset; how each ends is in `terminal/test_cli.py`."""
 
+import inspect
 import json
 from pathlib import Path
 
@@ -9,9 +10,12 @@ import yaml
 from conftest import PAPER, preset_values
 
 from paradise.errors import UserError
+from paradise.study.records import PreparedDetection, read_record
 from paradise.study.registry import EVIDENCE
 from paradise.study.steps import (
     complexity,
+    evaluate,
+    evaluate_detector,
     latency,
     make_evidence,
     prepare,
@@ -29,11 +33,11 @@ MINE = Path("mine.yaml")
 
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Path:
-    """A folder with the published tables and a preset of one row, whose timings take two rounds on two threads."""
+    """A folder with the published tables and a preset of one row, whose timings take four rounds on two threads."""
     monkeypatch.chdir(tmp_path)
     Path("data").mkdir()
     Path("data/paper").symlink_to(PAPER)
-    values = preset_values(Path("digits")) | {"latency": {"rounds": 2, "threads": 2}}
+    values = preset_values(Path("digits")) | {"latency": {"rounds": 4, "threads": 2}}
     MINE.write_text(yaml.safe_dump(values))
     yield tmp_path
     torch.set_num_threads(1)
@@ -57,7 +61,7 @@ def test_what_is_counted_and_where_it_is_written(project, models, output, rows, 
 @pytest.mark.parametrize(
     ("models", "output", "options", "rounds", "threads", "place"),
     [
-        (None, None, {}, 2, 2, "results/mine/profile/latency.json"),
+        (None, None, {}, 4, 2, "results/mine/profile/latency.json"),
         (None, "l.json", {"rounds": 1, "threads": 1}, 1, 1, "l.json"),
         (["resnet18"], None, {"rounds": 3}, 3, 1, "results/mine/profile/latency.json"),
         (["resnet18"], "l.json", {"rounds": 1}, 1, 1, "l.json"),
@@ -85,6 +89,37 @@ def test_prepare_says_what_there_is(project, capsys):
     prepare.command(MINE)
     assert capsys.readouterr() == ("", "digits: 80 train images, 80 val images\n")
     assert Path("digits/prepared.json").exists()
+
+
+def test_preparing_detection_says_what_there_is(project, detectors, capsys):
+    MINE.write_text(yaml.safe_dump(detectors.values()))
+    prepare_detection.command(MINE)
+    folder, lines = detectors.detection.folder, capsys.readouterr().err.splitlines()
+    record = read_record(Path(folder, "detection.json"), PreparedDetection)
+    assert record is not None and lines == [
+        f"{folder}, {split}: {', '.join(f'{count} {what}' for what, count in counts.items())}"
+        for split, counts in record.splits.items()
+    ]
+    assert lines[0].startswith(f"{folder}, train: 20 images, ")
+
+
+def test_a_detector_is_trained_in_this_process(project, detectors):
+    """And so by what is here: the data folder is not."""
+    values = detectors.values()
+    values["detection"]["folder"] = "nowhere"
+    MINE.write_text(yaml.safe_dump(values))
+    with pytest.raises(UserError, match="nowhere"):
+        train_detector.command("retinanet-resnet50", MINE)
+
+
+STARTED = [prepare, train, train_detector, train_start, evaluate, evaluate_detector, make_evidence]
+
+
+@pytest.mark.parametrize("step", STARTED)
+def test_what_is_left_out_is_one_thread_and_the_first_seed(step):
+    defaults = {name: option.default for name, option in inspect.signature(step.command).parameters.items()}
+    assert defaults["threads"] == 1 and defaults.get("seed", 0) == 0
+    assert defaults.get("gpus") is None
 
 
 def test_a_report_is_written_and_its_place_said(project, capsys):
