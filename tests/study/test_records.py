@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -162,6 +163,116 @@ def test_damage_is_said_with_its_place(written, tmp_path):
     assert said(path, schema) == f"{path} is damaged (it is no JSON object)"
 
 
+CONTRADICTIONS = [
+    ("Trained", ("of",), {"row": "resnet18"}, "it is of row"),
+    ("Trained", ("of",), {}, "it is of nothing"),
+    ("Trained", ("of", "seed"), "one", "it is of the seed one"),
+    ("Evaluated", ("of", "run"), "seed", "it is of the run seed"),
+    ("Evaluated", ("of", "run"), "imported2", "it is of the run imported2"),
+    ("Trained", ("batch", "images"), 1, "batch: 1 images are no batch of 32"),
+    ("Trained", ("start",), "random", "it starts from random and is of None"),
+    ("Trained", ("best", "val_top1"), 80.1, "80.1 % is no share of 360 images"),
+    ("Trained", ("best", "val_top5"), 80.1, "80.1 % is no share of 360 images"),
+    ("Trained", ("best",), {"epoch": 1, "val_top1": 90.0, "val_top5": 80.0}, "more top-1 hits than top-5 hits"),
+    (
+        "Imported",
+        ("checkpoint", "sha256"),
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "it was not made from theirs.pth.tar",
+    ),
+    ("Evaluated", ("logits", "relative"), 0.5, "logits: 1e-05 of 10.0 is not 0.5"),
+    (
+        "Evaluated",
+        ("fused",),
+        {"top1_hits": 360, "top5_hits": 342, "top1": 100.0, "top5": 95.0},
+        "more top-1 hits than top-5 hits",
+    ),
+    (
+        "Evaluated",
+        ("trained",),
+        {"top1_hits": 360, "top5_hits": 342, "top1": 100.0, "top5": 95.0},
+        "more top-1 hits than top-5 hits",
+    ),
+    ("EvaluatedDetector", ("fused", "ap"), None, "fused: AP, AP50 and AP75 are of the same objects"),
+    ("EvaluatedDetector", ("fused", "ap50"), None, "fused: AP, AP50 and AP75 are of the same objects"),
+    (
+        "EvaluatedDetector",
+        ("fused",),
+        {"ap": None, "ap50": None, "ap75": None, "ap_s": 1.0, "ap_m": None, "ap_l": None},
+        "fused: there are objects of a size and none at all",
+    ),
+    (
+        "EvaluatedDetector",
+        ("fused",),
+        {"ap": None, "ap50": None, "ap75": None, "ap_s": None, "ap_m": None, "ap_l": 1.0},
+        "fused: there are objects of a size and none at all",
+    ),
+    ("EvaluatedDetector", ("trained", "ap"), 10.0, "trained: AP or AP75 is above AP50"),
+    ("EvaluatedDetector", ("trained", "ap75"), 10.0, "trained: AP or AP75 is above AP50"),
+    (
+        "Complexity",
+        ("rows", "resnet18", "macs"),
+        1099511627776,
+        "rows.resnet18: 1099511627776 multiply-accumulates are more than 1822176768 operations",
+    ),
+    (
+        "Prepared",
+        ("time",),
+        "2026-01-02T03:04:05",
+        "time: it is no time as records have it, such as 2026-01-02T03:04:05+00:00",
+    ),
+    (
+        "Prepared",
+        ("time",),
+        "2026-01-02T03:04:05+01:00",
+        "time: it is no time as records have it, such as 2026-01-02T03:04:05+00:00",
+    ),
+    ("Prepared", ("commit",), "0123", "commit: it is no commit"),
+    ("Prepared", ("commit",), "00000000000000000000000000000000000000000", "commit: it is no commit"),
+    ("Prepared", ("machine", "processor"), "a\nb", "machine.processor: it has characters that cannot be printed"),
+    (
+        "Latencies",
+        ("rows", "resnet18", "times_ms"),
+        [],
+        "rows.resnet18.times_ms: List should have at least 1 item after validation, not 0",
+    ),
+]
+
+
+@pytest.mark.parametrize(("schema", "key", "value", "message"), CONTRADICTIONS)
+def test_what_contradicts_itself_is_said_in_words(written, tmp_path, schema, key, value, message):
+    path = tmp_path / "record.json"
+    _, of, values = next(one for one in written if one[1].__name__ == schema)
+    path.write_text(json.dumps(changed(values, key, lambda parent, name: parent.update({name: value}))))
+    assert said(path, of) == f"{path} is damaged ({message})"
+
+
+@pytest.mark.parametrize(
+    ("times", "median", "quartiles"),
+    [([7.0], 7.0, (7.0, 7.0)), ([2.0, 1.0], 1.5, (1.25, 1.75)), ([5.0, 1.0, 4.0, 2.0, 3.0], 3.0, (2.0, 4.0))],
+)
+def test_median_and_quartiles_are_those_of_numpy(times, median, quartiles):
+    timing = records.Timing(times_ms=times)
+    assert (timing.median_ms, timing.quartiles_ms) == (median, quartiles)
+    assert quartiles == tuple(np.quantile(times, [0.25, 0.75]))
+
+
+def test_a_commit_is_printed_by_its_first_ten_digits(written):
+    _, schema, values = next(one for one in written if one[1] is records.Prepared)
+    for commit, short in (
+        ("0123456789abcdef" + "0" * 24, "0123456789"),
+        ("0123456789abcdef" + "0" * 48 + "+changes", "0123456789+changes"),
+        (None, "unknown"),
+    ):
+        assert schema.model_validate(values | {"commit": commit}).short_commit == short
+
+
+def test_what_is_repeated_is_one_line_and_not_long():
+    assert records.shortened("a\nb\x1bc") == "a b c"
+    assert records.shortened("x" * 200) == "x" * 200
+    assert records.shortened("x" * 201) == "x" * 200 + "…"
+
+
 @pytest.mark.parametrize("form", ["trained", "fused"])
 @pytest.mark.parametrize("share", ["top1", "top5"])
 def test_hits_and_shares_agree_or_it_is_no_record(written, tmp_path, form, share):
@@ -170,7 +281,7 @@ def test_hits_and_shares_agree_or_it_is_no_record(written, tmp_path, form, share
     hits = values[form][f"{share}_hits"]
     wrong = values[form][share] - 0.01
     path.write_text(json.dumps(changed(values, (form, share), lambda parent, name: parent.update({name: wrong}))))
-    assert said(path, schema) == f"{path} is damaged (Value error, {hits} hits of 360 images are not {wrong} %)"
+    assert said(path, schema) == f"{path} is damaged ({hits} hits of 360 images are not {wrong} %)"
 
 
 def test_a_run_is_of_its_row_or_its_detector_and_evidence_of_its_piece(written):
@@ -197,7 +308,7 @@ def test_a_record_is_read_as_it_was_written(tmp_path):
     assert record is not None
     assert record.model_dump() == view() | {"seal": seal(view())}
     assert json.loads(path.read_text())["seal"] == record.seal
-    assert path.read_text().endswith("}\n")
+    assert path.read_text() == json.dumps(json.loads(path.read_text()), indent=2) + "\n"
 
 
 def test_what_was_read_stays_as_it_is(tmp_path):

@@ -463,8 +463,8 @@ def read_record(path: Path, schema: type[R]) -> R | None:
         return None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        why = f"{where}: {first['msg']}" if where else first["msg"]
+        where, what = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+        why = f"{where}: {what}" if where else what
         raise Damaged(f"{path} is damaged ({shortened(why)})") from None
     except (OSError, ValueError, OverflowError, RecursionError) as error:
         raise Damaged(f"{path} is damaged ({shortened(str(error))})") from None
