@@ -248,6 +248,25 @@ def test_what_contradicts_itself_is_said_in_words(written, tmp_path, schema, key
 
 
 @pytest.mark.parametrize(
+    ("schema", "key", "value"),
+    [
+        ("Trained", ("best",), {"epoch": 1, "val_top1": 90.0, "val_top5": 90.0}),
+        *[
+            ("Evaluated", (form,), {"top1_hits": 342, "top5_hits": 342, "top1": 95.0, "top5": 95.0})
+            for form in ("trained", "fused")
+        ],
+        *[("EvaluatedDetector", ("fused", key), 9.0) for key in ("ap", "ap75")],
+        ("Complexity", ("rows", "resnet18", "macs"), 1822176768),
+    ],
+)
+def test_what_is_equal_does_not_contradict_itself(written, tmp_path, schema, key, value):
+    path = tmp_path / "record.json"
+    _, of, values = next(one for one in written if one[1].__name__ == schema)
+    path.write_text(json.dumps(changed(values, key, lambda parent, name: parent.update({name: value}))))
+    assert read_record(path, of) is not None
+
+
+@pytest.mark.parametrize(
     ("times", "median", "quartiles"),
     [([7.0], 7.0, (7.0, 7.0)), ([2.0, 1.0], 1.5, (1.25, 1.75)), ([5.0, 1.0, 4.0, 2.0, 3.0], 3.0, (2.0, 4.0))],
 )
