@@ -164,6 +164,7 @@ def test_damage_is_said_with_its_place(written, tmp_path):
 
 
 CONTRADICTIONS = [
+    ("Trained", ("of",), {"row": "resnet18", "seed": "0", "run": "seed0"}, "it is of row, seed, run"),
     ("Trained", ("of",), {"row": "resnet18"}, "it is of row"),
     ("Trained", ("of",), {}, "it is of nothing"),
     ("Trained", ("of", "seed"), "one", "it is of the seed one"),
@@ -256,6 +257,7 @@ def test_what_contradicts_itself_is_said_in_words(written, tmp_path, schema, key
             for form in ("trained", "fused")
         ],
         *[("EvaluatedDetector", ("fused", key), 9.0) for key in ("ap", "ap75")],
+        ("EvaluatedDetector", ("fused",), dict.fromkeys(("ap", "ap50", "ap75", "ap_s", "ap_m", "ap_l"))),
         ("Complexity", ("rows", "resnet18", "macs"), 1822176768),
     ],
 )
@@ -355,6 +357,11 @@ def test_a_record_that_is_none_is_not_written(tmp_path):
     with pytest.raises((ValidationError, ValueError)):
         write_record(path, records.View, view() | {"settings": {"rate": math.nan}})
     assert not path.exists()
+
+
+def test_of_a_number_that_is_none_there_is_no_seal():
+    with pytest.raises(ValueError):
+        seal(view() | {"settings": {"rate": math.nan}})
 
 
 def test_damage_is_a_users_error():
