@@ -70,8 +70,8 @@ onerror:
     if workflow.scheduler.failed and not workflow.scheduler._user_kill:
         if have_new_numbers(WANTED):
             shell(
-                "paradise tables --preset {PRESET.path:q} && paradise report --preset {PRESET.path:q} > /dev/null"
+                "paradise tables --preset {PRESET.path:q} && paradise report --preset {PRESET.path:q}"
+                " && paradise show --preset {PRESET.path:q}"
             )
-            shell("paradise show --preset {PRESET.path:q}")
     else:
         print("ended; the same command goes on from here", file=sys.stderr)

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -90,8 +91,9 @@ def test_tables_hold_the_measured_rows_and_call_the_others_not_run(finished):
         metrics = json.loads((results / row / "seed0" / "evaluation.json").read_text())
         assert float(lines[row]["top1_measured"]) == metrics["fused"]["top1"]
         assert metrics["images"] == 160
-    latency = json.loads((results / "profile" / "latency.json").read_text())["rows"]["pd_b_resnet18"]
-    assert float(lines["pd_b_resnet18"]["latency_ratio_measured"]) == latency["ratio"]
+    timed = json.loads((results / "profile" / "latency.json").read_text())["rows"]
+    medians = [statistics.median(timed[row]["times_ms"]) for row in ("pd_b_resnet18", "resnet18")]
+    assert float(lines["pd_b_resnet18"]["latency_ratio_measured"]) == medians[0] / medians[1]
 
 
 def test_a_second_run_does_nothing(finished):
@@ -168,8 +170,8 @@ def test_a_failed_row_leaves_the_others_and_is_named_and_made_up_for(project):
     change_preset(project, lambda preset: preset.update(overrides={"pd_b_*": {"batch_size": 1000}}))
     output = snakemake(project, check=False)
     assert "error: batch_size 1000 is more than the 160 training images" in output
-    last = "  Training pd_b_resnet18, seed 0 (2 of 2): error: batch_size 1000 is more than the 160 training images\n"
-    assert last in output[output.rindex("jobs failed, ") :]
+    last = output[output.rindex("jobs failed, ") :]
+    assert re.search(r"  Training pd_b_resnet18, seed 0.*: error: batch_size 1000 is more than the 160 training", last)
     assert "PD-B-ResNet18  not run (72.09)" in output, "resnet18 was measured, so there are tables"
     with (project / "results" / "smoke" / "tables" / "imagenet.csv").open() as file:
         lines = {line["row"]: line["top1_measured"] for line in csv.DictReader(file)}

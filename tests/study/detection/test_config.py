@@ -76,7 +76,7 @@ def test_a_recipe_is_another_schedule(row, detectors):
     config = study_config(row, detectors.detection_of(row), None)
     assert config.train_cfg == {"type": "IterBasedTrainLoop", "max_iters": 3, "val_interval": 4}
     assert [schedule["end"] for schedule in config.param_scheduler] == [2, 3]
-    assert config.optim_wrapper.optimizer == {"type": "AdamW", "lr": 5e-4, "weight_decay": 0.01}
+    assert config.optim_wrapper.optimizer == {"type": "AdamW", "lr": 1e-4, "weight_decay": 0.01}
     assert config.optim_wrapper.clip_grad == {"max_norm": 1.0}
     assert config.model.data_preprocessor.mean == [76.5] * 3 and config.model.data_preprocessor.std == [94.35] * 3
     assert (config.model.backbone.frozen_stages, config.model.backbone.norm_eval) == (-1, False)

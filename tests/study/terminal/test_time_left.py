@@ -11,7 +11,7 @@ from paradise.study.terminal.time_left import COSTS, Planned, Timed, cost_of, es
 
 CORES = 2
 EXCLUSIVE = ("latency", "profile_detectors")  # rules that take all cores
-SCATTER = 0.15  # of a job's seconds
+SCATTER = 0.1  # of a job's seconds
 
 
 @pytest.fixture

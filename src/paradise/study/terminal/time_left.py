@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 COSTS = Path("workflow/costs.csv")  # of the published study's jobs, by the place of their logs
+ENOUGH = 4  # jobs of a rule, by which alone others of the rule are judged
 SEED = re.compile(r"seed\d+")
 
 
@@ -78,17 +79,17 @@ def estimate(wanted: Mapping[str, int], ended: Collection[Timed], running: Colle
         return None
     logs = {job.log for job in (*ended, *running)}
     alone = 1 / max(len(running), 1)  # the share of a job that is not planned
-    total = 0.0
+    total = longest = 0.0
     for job in running:
         planned = PLAN.get(job.log)
         expected = _expected(job.rule, [planned] if planned else [], known)
         left = max(expected - job.elapsed, 0.0) if job.left is None else job.left
-        total += left * (planned.share if planned else alone)
+        total, longest = total + left * (planned.share if planned else alone), max(longest, left)
     for rule, count in wanted.items():
         waiting = [planned for log, planned in PLAN.items() if planned.rule == rule and log not in logs]
         begun = sum(job.rule == rule for job in (*ended, *running))
         total += (count - begun) * _expected(rule, waiting, known) * (waiting[0].share if waiting else alone)
-    return total
+    return max(total, longest)  # the last job may be alone
 
 
 def _expected(rule: str, planned: Collection[Planned], known: Collection[Timed]) -> float:
@@ -96,7 +97,7 @@ def _expected(rule: str, planned: Collection[Planned], known: Collection[Timed])
     alike = [job for job in known if job.rule == rule]
     costs = [job.seconds for job in planned if job.seconds is not None]
     if costs:
-        return statistics.fmean(costs) * _scale(alike or known)
+        return statistics.fmean(costs) * _scale(alike if len(alike) >= ENOUGH else known)
     return statistics.fmean(job.seconds for job in alike) if alike else 0.0
 
 
