@@ -27,6 +27,7 @@ from paradise.study.steps import (
     train_detector,
     train_start,
 )
+from paradise.study.terminal.commands import show
 
 MINE = Path("mine.yaml")
 
@@ -155,6 +156,8 @@ NO_SECTION = "mine.yaml has no section 'detection'; config/digits.yaml shows one
         ),
         (table.command, (["claims", "imagnet"], MINE), {}, "unknown table 'imagnet'; did you mean 'imagenet'?"),
         (table.command, (["claims", "detection"], MINE), {}, NO_SECTION),
+        (show.command, (["imagnet"], MINE), {}, "unknown table 'imagnet'; did you mean 'imagenet'?"),
+        (show.command, (["detection"], MINE), {}, NO_SECTION),
         (prepare_detection.command, (MINE,), {}, NO_SECTION),
         (profile_detectors.command, (MINE,), {}, NO_SECTION),
         (train_detector.command, ("retinanet-resnet50", MINE), {}, NO_SECTION),

@@ -39,16 +39,22 @@ STEP = Step(
 )
 
 
-def command(
-    which: Annotated[list[str] | None, typer.Argument(help=f"Of {', '.join(TABLES.names())}; all by default.")] = None,
-    preset: PresetPath = DIGITS,
-) -> None:
-    """Write the tables of a preset from what has been measured so far."""
-    study = Preset.load(preset)
+Which = Annotated[list[str] | None, typer.Argument(help=f"Of {', '.join(TABLES.names())}; all by default.")]
+
+
+def choose(which: list[str] | None, study: Preset) -> list[str]:
+    """The tables that are asked for, or all of a preset. Raises UserError where there is no such table."""
     for name in which or ():
         TABLES.module(name)
     if "detection" in (which or ()):
         detection_of(study)
+    return which or wanted(study)
+
+
+def command(which: Which = None, preset: PresetPath = DIGITS) -> None:
+    """Write the tables of a preset from what has been measured so far."""
+    study = Preset.load(preset)
+    names = choose(which, study)
     from paradise.study.tables import write_tables
 
-    write_tables(which or wanted(study), study)
+    write_tables(names, study)
