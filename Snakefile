@@ -61,9 +61,6 @@ for table in WANTED:
             f"Table `{table}` is in {RESULTS}/tables"
 
 
-plan_jobs()
-
-
 # What was measured is worth tables and a report, also after a row failed; they say which rows are missing. Where the
 # user ended the run, its next call makes them.
 onerror:

@@ -70,6 +70,7 @@ def schedule():
             begin_session(SURVEY, dry)
             if not dry:
                 claim_results(PRESET)
+                plan_jobs()
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
@@ -111,9 +112,10 @@ def plan_jobs():
     """Tells what shows the time left which jobs are to be done, and what share of the machine each takes."""
     costs, logs, cores = time_left.read_costs(Path(workflow.basedir)), f"{RESULTS}/logs", workflow.cores or 1
     threads = {rule.name: rule.resources["_cores"].value for rule in workflow.rules}
+    patterns = {step: log_of(step) for step in STEPS}
     for job in SURVEY.jobs.values():
         if SURVEY.missing(job) or SURVEY.refused(job):
-            log = log_of(job.step.name).format(**job.wildcards)
+            log = patterns[job.step.name].format(**job.wildcards)
             share = min(threads.get(job.step.name, 1), cores) / cores
             time_left.PLAN[log] = time_left.Planned(job.step.name, time_left.cost_of(log, logs, costs), share)
 
