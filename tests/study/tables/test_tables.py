@@ -417,6 +417,15 @@ def test_a_terminal_of_100_columns_has_room_for_each_table(capsys):
     assert re.search(
         r"^PD-B-ResNet18 +97\.50 \(72\.09\) +1\.822 \(1\.822\) +20\.0 \(14\) +1\.250 \(1\.167\)$", said, re.M
     )
-    assert said.splitlines()[-1].endswith("As one page: results/digits/report.html")
+    assert " ".join(said.split()).count("not ImageNet; the paper's is of ImageNet.") == 2
+    assert said.splitlines()[-1] == "All columns, and all notes: results/digits/tables/"
     show(["ablation"], preset.path)
     assert "Table 1" not in capsys.readouterr().out
+
+
+def test_a_terminal_is_told_what_is_marked(capsys):
+    preset = make_study()
+    other_code(job_of(preset, "train", row="resnet18", seed="0"), "paradise.study.training.loop")
+    show(["imagenet"], preset.path)
+    said = capsys.readouterr().out
+    assert re.search(r"^ResNet18 .*†", said, re.M) and re.search(r"^† ", said, re.M)

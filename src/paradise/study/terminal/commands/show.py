@@ -1,10 +1,14 @@
 """show: the tables of a study, as a terminal has room for them."""
 
+import textwrap
+
 from paradise.study.preset import Preset
 from paradise.study.registry import TABLES
 from paradise.study.steps.table import Which, choose
-from paradise.study.table import Table
+from paradise.study.table import MARK, Table
 from paradise.study.terminal.options import DIGITS, PresetPath
+
+COLUMNS = 100  # of a terminal
 
 
 def command(which: Which = None, preset: PresetPath = DIGITS) -> None:
@@ -17,5 +21,8 @@ def command(which: Which = None, preset: PresetPath = DIGITS) -> None:
     for table in sorted(map(TABLES.get, names), key=lambda table: table.order):
         filled = table.make(shown)
         if isinstance(filled, Table):
-            print(f"{table.title} (preset {study.name})\n\n{filled.text()}\n")
-    print(f"All columns, and notes: {study.results}/tables/. As one page: {study.results}/report.html")
+            # What the numbers are of, which nobody must take for the paper's data, and what is marked.
+            notes = [*filled.notes[:1], *(note for note in filled.notes[1:] if note.startswith(MARK))]
+            lines = [line for note in notes for line in textwrap.wrap(note.replace("**", ""), COLUMNS)]
+            print("\n".join([f"{table.title} (preset {study.name})", "", filled.text(), "", *lines, ""]))
+    print(f"All columns, and all notes: {study.results}/tables/")
