@@ -55,6 +55,7 @@ class Survey:
         self.preset = preset
         self._steps = all_steps()
         self.jobs = {job.record: job for step in self._steps.values() for job in step.of(preset)}
+        self._named = {(job.step.name, frozenset(job.wildcards.items())): job for job in self.jobs.values()}
         self.makers = {path: job for job in self.jobs.values() for path in (*job.outputs, *job.vouched.values())}
         self._hashes: dict[Path, str] = {}
         self._records: dict[Path, Record | Damaged | None] = {}
@@ -62,8 +63,8 @@ class Survey:
 
     def job(self, step: str, **wildcards: str) -> Job:
         """The job of a step with these wildcards, also where the study does not ask for it."""
-        job = self._steps[step].job(self.preset, **wildcards)
-        return self.jobs.get(job.record, job)
+        known = self._named.get((step, frozenset(wildcards.items())))
+        return known or self._steps[step].job(self.preset, **wildcards)
 
     def record(self, job: Job) -> Record | None:
         """What `job` left; None where there is nothing, or nothing whole."""
