@@ -14,7 +14,6 @@ def memory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(hashes, "_memory", None)
     monkeypatch.setattr(hashes, "_news", False)
-    (tmp_path / ".snakemake").mkdir()
     return tmp_path / hashes.MEMORY
 
 

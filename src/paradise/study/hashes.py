@@ -66,6 +66,8 @@ def _remember() -> dict[str, list[Any]]:
 
 def _save(path: Path) -> None:
     # Where it cannot be written, the next time finds out again.
-    if _news and path.parent.is_dir():
-        with suppress(UserError), replacing(path) as temporary:
-            temporary.write_text(json.dumps(_memory))
+    if _news:
+        with suppress(UserError, OSError):
+            path.parent.mkdir(exist_ok=True)
+            with replacing(path) as temporary:
+                temporary.write_text(json.dumps(_memory))

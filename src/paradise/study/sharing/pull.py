@@ -6,6 +6,8 @@ from pathlib import Path
 from dvc.exceptions import DownloadError, DvcException
 from dvc.repo import Repo
 from dvc_data.hashfile.checkout import checkout
+from dvc_data.hashfile.hash_info import HashInfo
+from dvc_data.hashfile.tree import Tree
 
 from paradise.errors import UserError
 from paradise.study.preset import Preset
@@ -47,14 +49,20 @@ def _fetch(study: SharedStudy, remote: str) -> list[str]:
 
 def _checkout(study: SharedStudy) -> None:
     """Puts the cache's files into the workspace, but never over changes that the cache does not hold."""
-    cache, repo = study.repo.cache.local, study.repo
-    with repo.lock:
+    # As one folder: DVC tries out what the disk can do once for each call.
+    cache, here, wanted = study.repo.cache.local, Tree(), Tree()
+    with study.repo.lock:
         for path, md5 in (study.kept(STUDY) | study.kept(WEIGHTS)).items():
             found = study.found(path)
             if found is not None and (found["md5"] == md5 or not study.in_cache(found["md5"])):
                 continue
             if study.in_cache(md5):
-                checkout(str(Path(path).absolute()), cache.fs, cache.get(md5), cache, force=True, state=repo.state)
+                wanted.add(Path(path).parts, None, HashInfo("md5", md5))
+                if found is not None:
+                    here.add(Path(path).parts, None, HashInfo("md5", found["md5"]))
+        here.digest()
+        wanted.digest()
+        checkout(str(Path.cwd()), cache.fs, wanted, cache, force=True, old=here)
     study.look_again()
 
 
