@@ -1,66 +1,77 @@
-"""Chooses a study's learning rate by training images that are held out of training, never by the test images.
+"""Chooses a study's recipe by training images that are held out of training, never by the test images.
 
-    python benchmarks/recipe.py [--preset config/fashion-mnist.yaml] [--hold-out 5000] [--rates 0.05 0.1 0.2 0.4]
+    python benchmarks/recipe.py [--preset config/fashion-mnist.yaml] [--hold-out 5000] [--tries learning_rate=0.1 …]
 
-Trains each of `--rows` by the preset's recipe with each rate, and writes how it does on the held-out images. All rows
-of a study share a recipe: take the rate that suits the plain networks, so that no other row is favoured. What has been
+Trains each of `--rows` once with each of `--tries`: the preset, with these keys of its sections `training` and `data`
+changed (`epochs=4,per_class=225`). All rows of a study share a recipe, so each gets the same tries. What has been
 trained is kept in `results/<preset>-recipe/`, and not trained again.
 """
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import yaml
 from common import write
 
+from paradise.errors import UserError
 from paradise.study.data.prepare import prepare
-from paradise.study.preset import Preset
+from paradise.study.preset import Preset, Recipe
 from paradise.study.records import Trained, read_record
 from paradise.study.rows import Row, Run
 from paradise.study.steps.train import STEP
 from paradise.study.training.loop import train
+
+RATES = ["learning_rate=0.05", "learning_rate=0.1", "learning_rate=0.2", "learning_rate=0.4"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", type=Path, default=Path("config/fashion-mnist.yaml"))
     parser.add_argument("--hold-out", type=int, default=5000)
-    parser.add_argument("--rates", type=float, nargs="+", default=[0.05, 0.1, 0.2, 0.4])
+    parser.add_argument("--tries", nargs="+", default=RATES)
     parser.add_argument("--rows", nargs="+", default=["resnet18", "resnet50", "pd_b_resnet18"])
-    parser.add_argument("--epochs", type=int, help="the preset's by default")
-    parser.add_argument("--per-class", type=int, help="images of each class; all by default")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
-    name = f"{arguments.preset.stem}-recipe"
-    values = Preset.load(arguments.preset).values()
-    values["data"] |= {"hold_out": arguments.hold_out, "folder": f"data/{name}"}
-    if arguments.per_class:
-        values["data"]["per_class"] = arguments.per_class
-    if arguments.epochs:
-        values["training"]["epochs"] = arguments.epochs
-    study = Preset.of(values, Path(f"{name}.yaml"))
-    counts = prepare(study.data, name, arguments.threads)
+    published = Preset.load(arguments.preset)
     lines = []
-    for row in map(Row.parse, arguments.rows):
-        line = {"row": row.id}
-        for rate in arguments.rates:
-            values["training"]["learning_rate"] = rate
-            study, folder = Preset.of(values, study.path), study.results / row.place / f"rate{rate:g}"
-            record = read_record(folder / "run.json", Trained)
-            if record is None or record.settings != STEP.job(study, row=row.id, seed="0").settings:
-                train(Run(row, 0), study, arguments.threads, folder)
-            line[f"learning rate {rate:g}"] = f"{pd.read_csv(folder / 'log.csv')['val_top1'].iloc[-1]:.2f}"
+    for changes in arguments.tries:
+        study, counts = _prepare(published, changes, arguments.hold_out, arguments.threads)
+        line = {"try": changes.replace(",", ", "), "images": f"{counts['train']:,}", "epochs": study.training.epochs}
+        for row in map(Row.parse, arguments.rows):
+            line[str(row)] = _train(study, row, changes, arguments.threads)
         lines.append(line)
-    write(
-        f"recipe-{arguments.preset.stem}",
-        f"Learning rates for {arguments.preset.stem}",
-        lines,
-        [
-            f"Top-1 % after the last of {study.training.epochs} epochs on {counts['train']:,} training images, of "
-            f"{counts['val']:,} others of the training set; seed 0. The test images are not looked at.",
-        ],
+    note = (
+        f"Top-1 % after the last epoch, of {arguments.hold_out:,} images of the training set that were not trained on; "
+        "seed 0. The test images are not looked at. What a try does not name is as the preset has it."
     )
+    write(f"recipe-{arguments.preset.stem}", f"Recipes for {arguments.preset.stem}", lines, [note])
+
+
+def _prepare(published: Preset, changes: str, hold_out: int, threads: int) -> tuple[Preset, dict[str, int]]:
+    """The preset of a try, its images prepared; and how many there are of each split."""
+    name, values = f"{published.name}-recipe", published.values()
+    values["data"]["hold_out"] = hold_out
+    for key, value in (change.split("=", 1) for change in changes.split(",")):
+        section: dict[str, Any] = values["training" if key in Recipe.model_fields else "data"]
+        section[key] = yaml.safe_load(value)
+    values["data"]["folder"] = f"data/{name}-{values['data'].get('per_class', 'all')}"
+    study = Preset.of(values, Path(f"{name}.yaml"))
+    return study, prepare(study.data, name, threads)
+
+
+def _train(study: Preset, row: Row, changes: str, threads: int) -> str:
+    """The accuracy of a row by the recipe of a try, in %."""
+    folder = study.results / row.place / changes
+    record = read_record(folder / "run.json", Trained)
+    if record is None or record.settings != STEP.job(study, row=row.id, seed="0").settings:
+        train(Run(row, 0), study, threads, folder)
+    return f"{pd.read_csv(folder / 'log.csv')['val_top1'].iloc[-1]:.2f}"
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None

@@ -50,15 +50,17 @@ def test_rows_and_what_they_project(project):
 
 
 def test_a_recipe_is_chosen_by_training_images_alone_and_goes_on(project):
-    command = "recipe.py --preset config/smoke.yaml --hold-out 160 --rates 0.005 0.01 --rows resnet18"
+    tries = "learning_rate=0.005 epochs=1,per_class=20"
+    command = f"recipe.py --preset config/smoke.yaml --hold-out 160 --tries {tries} --rows resnet18"
     benchmark(project, command)
     chosen = pd.read_csv(project / "benchmarks" / "results" / "recipe-smoke.csv")
-    assert list(chosen.columns) == ["row", "learning rate 0.005", "learning rate 0.01"]
-    manifest = pd.read_csv(project / "data" / "smoke-recipe" / "manifest.csv")
+    assert list(chosen.columns) == ["try", "images", "epochs", "resnet18"]
+    assert chosen["try"].to_list() == ["learning_rate=0.005", "epochs=1, per_class=20"]
+    manifest = pd.read_csv(project / "data" / "smoke-recipe-20" / "manifest.csv")
     names = {name for name, _, _ in read_digits()["train"]}
     assert {path.rpartition("/")[2].removesuffix(".png") for path in manifest["path"]} <= names
     assert set(manifest["split"]) == {"train", "val"}
-    weights = project / "results" / "smoke-recipe" / "resnet18" / "rate0.01" / "weights.safetensors"
+    weights = project / "results" / "smoke-recipe" / "resnet18" / "learning_rate=0.005" / "weights.safetensors"
     made = weights.stat().st_mtime_ns
     benchmark(project, command)
     assert weights.stat().st_mtime_ns == made, "trained again"
