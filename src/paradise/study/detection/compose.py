@@ -1,4 +1,6 @@
-"""The embedded detection set: scikit-learn's real digits, in many sizes, on textured grounds, annotated as COCO is.
+"""The embedded detection set: scikit-learn's real digits, in many sizes, on faint grounds, annotated as COCO is.
+
+Few kinds of digits and faint grounds, because a detector is trained on some hundred images in a minute or two.
 
 Every image has a generator of its own, seeded by its split and number, so that it is the same however many there are.
 Digits of the classification's training split are in training images alone.
@@ -22,16 +24,17 @@ from paradise.study.detection.sets import Counts
 from paradise.study.files import write_json
 from paradise.study.terminal.progress import Reporter, reporting
 
-SIDE = 256  # pixels of an image
+SIDE = 144  # pixels of an image
+LABELS = (0, 1, 2)  # of the digits that are drawn
 # Heights, in pixels, of small, medium and large digits, and how often they are drawn. By COCO's areas, of 32² and 96².
-HEIGHTS = ((18, 30), (40, 88), (112, 150))
-SHARES = (0.4, 0.4, 0.2)
-PER_IMAGE = (2, 6)
+HEIGHTS = ((28, 38), (44, 64), (128, 140))
+SHARES = (0.53, 0.4, 0.07)
+PER_IMAGE = (4, 8)
 INK = 64  # of 255: what is fainter belongs to no box
 # Areas of boxes, in square pixels, as COCO parts them.
-SIZES = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, SIDE**2)}
+SIZES = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, SIDE**2 + 1)}
 NAME = re.compile(r"[0-9]{5,}\.png")
-CATEGORIES = [{"id": label + 1, "name": str(label)} for label in range(10)]
+CATEGORIES = [{"id": label + 1, "name": str(label)} for label in LABELS]
 
 Box = tuple[int, int, int, int]  # left, top, width and height, in pixels
 Digit = tuple[str, int, np.ndarray]  # its name, its label and its pixels [H, W], uint8
@@ -50,7 +53,7 @@ def write_digits(folder: Path, images: dict[str, int]) -> Counts:
     Raises:
         UserError: There are other files, of which none is touched; or so few images have no digits of some size.
     """
-    digits, counted = read_digits(), {}
+    digits, counted = drawn_digits(), {}
     for number, split in enumerate(images):
         _refuse_others(folder, split, digits[split], number)
     with reporting(f"{folder}: composing", sum(images.values())) as report:
@@ -63,6 +66,11 @@ def write_digits(folder: Path, images: dict[str, int]) -> Counts:
             write_json(folder / "annotations" / f"instances_{split}.json", content)
             counted[split] = {"images": count} | sizes
     return counted
+
+
+def drawn_digits() -> dict[str, list[Digit]]:
+    """The digits that are drawn, by the split of their images."""
+    return {split: [digit for digit in digits if digit[1] in LABELS] for split, digits in read_digits().items()}
 
 
 def _refuse_others(folder: Path, split: str, digits: Sequence[Digit], number: int) -> None:
@@ -140,15 +148,12 @@ def compose(digits: Sequence[Digit], random: np.random.Generator) -> tuple[np.nd
 
 
 def texture(random: np.random.Generator) -> np.ndarray:
-    """A ground [SIDE, SIDE] of smooth blotches, stripes and grain, darker than the digits are."""
+    """A ground [SIDE, SIDE] of faint blotches and grain, much darker than the digits are."""
     ground = np.zeros((SIDE, SIDE))
-    for cells, strength in ((4, 25), (12, 15), (48, 8)):
+    for cells, strength in ((4, 2), (12, 1), (48, 1)):
         noise = Image.fromarray(random.normal(size=(cells, cells)).astype(np.float32))
         ground += strength * np.asarray(noise.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
-    angle, waves = random.uniform(0, np.pi), random.uniform(4, 40)
-    rows, columns = np.mgrid[:SIDE, :SIDE] / SIDE
-    ground += random.uniform(0, 20) * np.sin(2 * np.pi * waves * (np.cos(angle) * rows + np.sin(angle) * columns))
-    return np.clip(random.uniform(30, 100) + ground, 0, 160)
+    return np.clip(random.uniform(0, 12) + ground, 0, 40)
 
 
 def scaled(pixels: np.ndarray, height: int) -> np.ndarray:

@@ -110,8 +110,8 @@ def train_detector(
         runner = _build_runner(detector_config(row, section, weights), seed, scratch)
         if first:
             size = sum(value.nbytes for value in runner.model.state_dict().values())
-            momentum = sum(parameter.nbytes for parameter in runner.model.parameters() if parameter.requires_grad)
-            states.require_room(size + momentum, size)
+            trained = sum(parameter.nbytes for parameter in runner.model.parameters() if parameter.requires_grad)
+            states.require_room(size + 2 * trained, size)  # AdamW keeps two moments of each, SGD one
         done = state["iteration"] if state else 0
         with reporting(title, runner.max_iters, done, silent=not first) as report:
             watch = Watch(row, seed, report, states if first else None, save_minutes * 60, caught, state, changes)
