@@ -4,18 +4,21 @@ import json
 import math
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import mmdet
 import pytest
 import torch
 from conftest import scramble
 from mmdet.models import ResNet
+from mmdet.registry import HOOKS
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from torch import nn
 from uncompiled import copy_mmcv, run_with
 
 from paradise import create_model, fuse
+from paradise.conversion import SharedNorm
 from paradise.errors import UserError
 from paradise.mmdetection import ParaDiseResNet
 from paradise.study.detection.compose import write_digits
@@ -24,6 +27,12 @@ from paradise.weights import save_weights
 init_default_scope("mmdet")
 MMLogger.get_instance("paradise", log_level="ERROR")
 pytestmark = pytest.mark.slow
+
+
+def test_statistics_are_kept_in_training():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), SharedNorm(4), nn.Dropout()).train()
+    HOOKS.build({"type": "KeepStatistics"}).before_train_iter(SimpleNamespace(model=network), 0)
+    assert [part.training for part in network] == [True, False, False, True]
 
 
 def test_the_plain_backbone_is_mmdetections():

@@ -1,12 +1,14 @@
-"""What a configuration of mmdetection can name: the backbone, and a detector that is converted after it was built.
+"""What a configuration of mmdetection can name: a backbone, a detector that is converted once it is built, and a hook.
 
-A configuration that says `custom_imports = dict(imports=["paradise.mmdetection"])` knows both.
+A configuration that says `custom_imports = dict(imports=["paradise.mmdetection"])` knows them.
 """
 
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
 from torch import nn
 
 from paradise.conversion import Where, convert
@@ -18,7 +20,7 @@ from paradise.weights import fit, read_weights
 
 try:
     from mmdet.models import ResNet
-    from mmdet.registry import MODELS
+    from mmdet.registry import HOOKS, MODELS
 except ModuleNotFoundError as error:
     if error.name != "mmcv._ext":
         raise
@@ -93,3 +95,14 @@ def ParaDiseDetector(
     detector.init_weights()
     convert(detector, kind, where, branches, preserve)
     return detector
+
+
+@HOOKS.register_module()
+class KeepStatistics(Hook):
+    """Keeps the statistics of all BatchNorms in training, as `norm_eval` does those of the backbone's."""
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """See mmengine's Hook."""
+        for module in runner.model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()

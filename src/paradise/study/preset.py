@@ -215,7 +215,7 @@ class DetectionRecipe(PresetPart):
     frozen_stages: Annotated[int, Field(ge=-1, le=4)]
     """Of the backbone; -1 freezes not even the stem."""
     norm_eval: bool
-    """Whether the backbone's BatchNorms keep their statistics."""
+    """Whether BatchNorms keep their statistics."""
     anchor_scale: Annotated[float, Field(ge=0.1, le=100)]
     """Side of the smallest anchor, in strides of the feature map; mmdetection's is 4."""
     proposals: Count

@@ -62,14 +62,14 @@ def test_a_recipe_sets_anchors_and_numbers_of_boxes(detectors):
     retinanet = DetectorRow.parse("retinanet-resnet50")
     model = study_config(retinanet, detectors.detection_of(retinanet), None).model
     assert model.bbox_head.anchor_generator.octave_base_scale == 2
-    assert model.bbox_head.num_classes == 10
+    assert model.bbox_head.num_classes == 2
     cascade = DetectorRow.parse("cascade_rcnn-resnet50")
     model = study_config(cascade, detectors.detection_of(cascade), None).model
     assert model.rpn_head.anchor_generator.scales == [4]
     for part in (model.train_cfg.rpn_proposal, model.test_cfg.rpn):
         assert (part.nms_pre, part.max_per_img) == (16, 8)
     assert [stage.sampler.num for stage in model.train_cfg.rcnn] == [8, 8, 8]
-    assert [head.num_classes for head in model.roi_head.bbox_head] == [10, 10, 10]
+    assert [head.num_classes for head in model.roi_head.bbox_head] == [2, 2, 2]
 
 
 def test_a_recipe_is_another_schedule(row, detectors):
@@ -80,6 +80,10 @@ def test_a_recipe_is_another_schedule(row, detectors):
     assert config.optim_wrapper.clip_grad == {"max_norm": 1.0}
     assert config.model.data_preprocessor.mean == [76.5] * 3 and config.model.data_preprocessor.std == [94.35] * 3
     assert (config.model.backbone.frozen_stages, config.model.backbone.norm_eval) == (-1, False)
+    assert "custom_hooks" not in config
+    kept = detectors.detection_of(row)
+    kept = kept.model_copy(update={"recipe": kept.recipe.model_copy(update={"norm_eval": True})})
+    assert study_config(row, kept, None).custom_hooks == [{"type": "KeepStatistics"}]
     assert not config.auto_scale_lr.enable
     folder = detectors.detection.folder
     for loader, split in ((config.train_dataloader, "train"), (config.val_dataloader, "val")):
@@ -88,7 +92,7 @@ def test_a_recipe_is_another_schedule(row, detectors):
         assert [step["scale"] for step in loader.dataset.pipeline if step["type"] == "Resize"] == [(64, 64)]
         assert loader.dataset.ann_file == f"{folder}/annotations/instances_{split}.json"
         assert loader.dataset.data_prefix == {"img": f"{folder}/{split}"}
-        assert loader.dataset.metainfo == {"classes": tuple("0123456789")}
+        assert loader.dataset.metainfo == {"classes": tuple("01")}
     assert config.test_dataloader == config.val_dataloader and config.test_evaluator == config.val_evaluator
     assert config.val_evaluator.ann_file == f"{folder}/annotations/instances_val.json"
 

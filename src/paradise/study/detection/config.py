@@ -133,6 +133,8 @@ def _set_recipe(config: Config, recipe: DetectionRecipe) -> None:
                 step["scale"] = (recipe.image_size, recipe.image_size)
     config.model.data_preprocessor.update(mean=recipe.mean, std=recipe.std)
     config.model.backbone.update(frozen_stages=recipe.frozen_stages, norm_eval=recipe.norm_eval)
+    if recipe.norm_eval:
+        config.custom_hooks = [*config.get("custom_hooks", []), {"type": "KeepStatistics"}]
 
 
 def _set_all(config: Any, key: str, value: object) -> None:

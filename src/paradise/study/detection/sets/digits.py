@@ -1,4 +1,4 @@
-"""The embedded detection set: scikit-learn's real digits, in many sizes, on textured grounds."""
+"""The embedded detection set: scikit-learn's real digits, in many sizes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def prepare(section: DetectionData) -> Counts:
 
 
 DATASET = DetectionSet(
-    title="images composed of scikit-learn's handwritten digits",
+    title="images composed of scikit-learn's handwritten zeros and ones",
     embedded=True,
     check=check,
     annotations=annotation_file,
