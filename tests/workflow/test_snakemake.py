@@ -96,6 +96,20 @@ def test_tables_hold_the_measured_rows_and_call_the_others_not_run(finished):
     assert float(lines["pd_b_resnet18"]["latency_ratio_measured"]) == medians[0] / medians[1]
 
 
+def test_there_is_a_number_to_see_before_the_longest_training_begins(project):
+    """The first row is trained first, though others take longer, and evaluated at once; then the longest."""
+    change_preset(project, lambda preset: preset.update(overrides={"pd_b_*": {"epochs": 3}, "pd_a_*": {"epochs": 2}}))
+    shutil.rmtree(project / "results" / "smoke")
+    evaluations = [f"results/smoke/{row}/seed0/evaluation.json" for row in ROWS]
+    said = snakemake(project, *evaluations, "--cores", "1")
+    begun = re.findall(r"^(Training|Evaluating) (\w[\w-]+), seed ?0.*\((\d) of 3\)$", said, flags=re.MULTILINE)
+    first, second, third = ("resnet18", "pd_b_resnet18", "pd_a_resnet18-standard1-group")
+    expected = [
+        (step, row, str(i + 1)) for i, row in enumerate((first, second, third)) for step in ("Training", "Evaluating")
+    ]
+    assert begun == expected
+
+
 def test_a_second_run_does_nothing(finished):
     assert "Nothing to be done" in snakemake(finished)
     for target in ("all", "tables", "table_imagenet", "table_ablation"):

@@ -11,6 +11,7 @@ from pathlib import Path
 from paradise.errors import UserError
 from paradise.study.data.folder import check_folders
 from paradise.study.preset import Preset
+from paradise.study.rows import Row
 from paradise.study.schedule import Schedule, check_path
 from paradise.study.session import PREFIX, begin_session, claim_results
 from paradise.study.stale import Survey
@@ -127,6 +128,12 @@ def plan_jobs():
             log = patterns[job.step.name].format(**job.wildcards)
             share = min(threads.get(job.step.name, 1), cores) / cores
             time_left.PLAN[log] = time_left.Planned(job.step.name, time_left.cost_of(log, logs, costs), share)
+
+
+def urgency_of_training(wildcards):
+    """Seed after seed: the first row, which soon has a number to see; then the longest, so that none is left alone."""
+    row, later = Row.parse(wildcards.row), sum(seed > int(wildcards.seed) for seed in PRESET.seeds)
+    return 10_000 * later + (9_999 if row == PRESET.classifiers[0] else PRESET.recipe(row).epochs)
 
 
 def have_new_numbers(tables):

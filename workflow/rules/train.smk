@@ -1,12 +1,3 @@
-from paradise.study.rows import Row
-
-
-def urgency(wildcards):
-    """Seed after seed: the first row, which soon has a number to see; then the longest, so that none is left alone."""
-    row, later = Row.parse(wildcards.row), sum(seed > int(wildcards.seed) for seed in PRESET.seeds)
-    return 10_000 * later + (9_999 if row == PRESET.classifiers[0] else PRESET.recipe(row).epochs)
-
-
 rule train:
     input:
         needs("train"),
@@ -16,7 +7,7 @@ rule train:
         log_of("train"),
     benchmark:
         cost_of("train")
-    priority: urgency
+    priority: urgency_of_training
     # One thread a job, as many jobs as cores: on small images that is a fifth faster than one job on all cores.
     threads: 1
     # Two minutes before its time is over Slurm warns it, and it saves its state.

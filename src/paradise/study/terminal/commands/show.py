@@ -23,6 +23,7 @@ def command(which: Which = None, preset: PresetPath = DIGITS) -> None:
         if isinstance(filled, Table):
             # What the numbers are of, which nobody must take for the paper's data, and what is marked.
             notes = [*filled.notes[:1], *(note for note in filled.notes[1:] if note.startswith(MARK))]
-            lines = [line for note in notes for line in textwrap.wrap(note.replace("**", ""), COLUMNS)]
+            plain = [note.replace(" (bold)", "").replace("**", "") for note in notes]
+            lines = [line for note in plain for line in textwrap.wrap(note, COLUMNS, break_on_hyphens=False)]
             print("\n".join([f"{table.title} (preset {study.name})", "", filled.text(), "", *lines, ""]))
     print(f"All columns, and all notes: {study.results}/tables/")
