@@ -166,7 +166,7 @@ def write_configuration(folder: Path, base: str, images: Path, settings: str) ->
         textwrap.dedent(f"""
             _base_ = "mmdet::{base}"
             custom_imports = dict(imports=["paradise.mmdetection"])
-            classes = tuple("0123456789")
+            classes = tuple("01")
             data = dict(data_root="{images}/", metainfo=dict(classes=classes))
             train_dataloader = dict(
                 num_workers=0, persistent_workers=False,
@@ -198,7 +198,7 @@ def test_a_users_retinanet_is_trained_and_tested_by_mmdetections_tools(images, u
         """
         model = dict(
             backbone=dict(type="ParaDiseResNet", kind="pd_a", init_cfg=None, norm_eval=False, frozen_stages=-1),
-            bbox_head=dict(num_classes=10),
+            bbox_head=dict(num_classes=2),
             test_cfg=dict(score_thr=0.0),
         )
         """,
@@ -241,7 +241,7 @@ def test_a_users_cascade_rcnn_is_trained_with_a_spawned_worker(images, uncompile
         env_cfg = dict(mp_cfg=dict(mp_start_method="spawn"))
         """,
     )
-    stages = [f"model.roi_head.bbox_head.{stage}.num_classes=10" for stage in range(3)]
+    stages = [f"model.roi_head.bbox_head.{stage}.num_classes=2" for stage in range(3)]
     sampled = [f"model.train_cfg.rcnn.{stage}.sampler.num=16" for stage in range(3)]
     spawned = ["train_dataloader.num_workers=1"]
     run_tool(uncompiled, "train.py", tmp_path, "--cfg-options", *SMALL, *stages, *sampled, *spawned)

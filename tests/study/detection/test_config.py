@@ -79,11 +79,11 @@ def test_a_recipe_is_another_schedule(row, detectors):
     assert config.optim_wrapper.optimizer == {"type": "AdamW", "lr": 1e-4, "weight_decay": 0.01}
     assert config.optim_wrapper.clip_grad == {"max_norm": 1.0}
     assert config.model.data_preprocessor.mean == [76.5] * 3 and config.model.data_preprocessor.std == [94.35] * 3
-    assert (config.model.backbone.frozen_stages, config.model.backbone.norm_eval) == (-1, False)
-    assert "custom_hooks" not in config
-    kept = detectors.detection_of(row)
-    kept = kept.model_copy(update={"recipe": kept.recipe.model_copy(update={"norm_eval": True})})
-    assert study_config(row, kept, None).custom_hooks == [{"type": "KeepStatistics"}]
+    assert (config.model.backbone.frozen_stages, config.model.backbone.norm_eval) == (-1, True)
+    assert config.custom_hooks == [{"type": "KeepStatistics"}]
+    section = detectors.detection_of(row)
+    free = section.model_copy(update={"recipe": section.recipe.model_copy(update={"norm_eval": False})})
+    assert "custom_hooks" not in study_config(row, free, None)
     assert not config.auto_scale_lr.enable
     folder = detectors.detection.folder
     for loader, split in ((config.train_dataloader, "train"), (config.val_dataloader, "val")):
