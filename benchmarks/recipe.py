@@ -15,7 +15,7 @@ import pandas as pd
 import yaml
 from common import write
 
-from paradise.errors import UserError
+from paradise.errors import Interrupted, UserError
 from paradise.study.data.prepare import prepare
 from paradise.study.preset import Preset, Recipe
 from paradise.study.records import Trained, read_record
@@ -73,5 +73,5 @@ def _train(study: Preset, row: Row, changes: str, threads: int) -> str:
 if __name__ == "__main__":
     try:
         main()
-    except UserError as error:
+    except (Interrupted, UserError) as error:
         raise SystemExit(f"error: {error}") from None

@@ -99,10 +99,17 @@ def _hold(split: Split, data: EvaluationData, device: torch.device, crop: bool) 
     images = torch.from_numpy(read_pixels(split)).to(device)
     resized = (data.resize,) * 2 if crop else (size, size)
     if images.shape[1:3] != resized:
-        planes = F.interpolate(images.permute(0, 3, 1, 2).float(), resized, mode="bilinear", antialias=True)
-        images = planes.round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous()
+        images = torch.cat(
+            [_resized(part, resized) for part in images.split(1000)]
+        )  # in floats they take four times as much
     edge = (resized[0] - size) // 2
     return images[:, edge : edge + size, edge : edge + size]
+
+
+def _resized(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """`images` [N, H, W, C], uint8, at another size."""
+    planes = F.interpolate(images.permute(0, 3, 1, 2).float(), size, mode="bilinear", antialias=True)
+    return planes.round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous()
 
 
 def _shifted(images: Tensor, shifts: Tensor, flips: Tensor, largest: int) -> Tensor:
