@@ -419,7 +419,7 @@ def test_overrides_of_detectors_change_only_the_rows_that_match():
     common = preset.detection.recipe.values()
     assert preset.detection_of(DetectorRow.parse("retinanet-resnet50")).recipe.values() == common
     changed = preset.detection_of(DetectorRow.parse("cascade_rcnn-resnet50")).recipe.values()
-    assert changed == common | {"iterations": 60, "warmup_iterations": 6, "batch_size": 4, "learning_rate": 3e-4}
+    assert changed == common | {"iterations": 60, "warmup_iterations": 6, "batch_size": 4, "anchor_scale": 4}
 
 
 def test_what_records_say_of_the_data():
