@@ -35,10 +35,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     published = Preset.load(arguments.preset)
-    lines = []
+    lines, prepared = [], {}
     for changes in arguments.tries:
-        study, counts = _prepare(published, changes, arguments.hold_out, arguments.threads)
-        line = {"try": changes.replace(",", ", "), "images": f"{counts['train']:,}", "epochs": study.training.epochs}
+        study = _change(published, changes, arguments.hold_out)
+        folder = study.data.folder
+        if folder not in prepared:  # which tries of as many images share
+            prepared[folder] = prepare(study.data, study.name, arguments.threads)
+        images = f"{prepared[folder]['train']:,}"
+        line = {"try": changes.replace(",", ", "), "images": images, "epochs": study.training.epochs}
         for row in map(Row.parse, arguments.rows):
             line[str(row)] = _train(study, row, changes, arguments.threads)
         lines.append(line)
@@ -49,16 +53,15 @@ def main() -> None:
     write(f"recipe-{arguments.preset.stem}", f"Recipes for {arguments.preset.stem}", lines, [note])
 
 
-def _prepare(published: Preset, changes: str, hold_out: int, threads: int) -> tuple[Preset, dict[str, int]]:
-    """The preset of a try, its images prepared; and how many there are of each split."""
+def _change(published: Preset, changes: str, hold_out: int) -> Preset:
+    """The preset of a try."""
     name, values = f"{published.name}-recipe", published.values()
     values["data"]["hold_out"] = hold_out
     for key, value in (change.split("=", 1) for change in changes.split(",")):
         section: dict[str, Any] = values["training" if key in Recipe.model_fields else "data"]
         section[key] = yaml.safe_load(value)
     values["data"]["folder"] = f"data/{name}-{values['data'].get('per_class', 'all')}"
-    study = Preset.of(values, Path(f"{name}.yaml"))
-    return study, prepare(study.data, name, threads)
+    return Preset.of(values, Path(f"{name}.yaml"))
 
 
 def _train(study: Preset, row: Row, changes: str, threads: int) -> str:

@@ -53,6 +53,7 @@ except UserError as error:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(2)
 
+AT_ONCE = 10**9  # the priority of what gives a number to what was trained
 RESULTS = str(PRESET.results)
 STEPS = all_steps()
 WANTED = [job.wildcards["table"] for job in STEPS["table"].of(PRESET)]
@@ -130,10 +131,15 @@ def plan_jobs():
             time_left.PLAN[log] = time_left.Planned(job.step.name, time_left.cost_of(log, logs, costs), share)
 
 
-def urgency_of_training(wildcards):
-    """Seed after seed: the first row, which soon has a number to see; then the longest, so that none is left alone."""
-    row, later = Row.parse(wildcards.row), sum(seed > int(wildcards.seed) for seed in PRESET.seeds)
-    return 10_000 * later + (9_999 if row == PRESET.classifiers[0] else PRESET.recipe(row).epochs)
+def urgency(wildcards, cost):
+    """Seed after seed, and of one seed the longest training first, so that none is left to run alone at the end."""
+    return 10_000 * sum(seed > int(wildcards.seed) for seed in PRESET.seeds) + cost
+
+
+def urgency_of_row(wildcards):
+    """As all trainings', but for the first row, which comes before longer ones: soon it has a number to see."""
+    row = Row.parse(wildcards.row)
+    return urgency(wildcards, 9_999 if row == PRESET.classifiers[0] else PRESET.recipe(row).epochs)
 
 
 def have_new_numbers(tables):

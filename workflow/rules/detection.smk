@@ -32,8 +32,7 @@ rule train_detector:
         log_of("train_detector"),
     benchmark:
         cost_of("train_detector")
-    # The longest first, so that none is left to run alone at the end.
-    priority: lambda wildcards: DetectorRow.parse(wildcards.detector).cost
+    priority: lambda wildcards: urgency(wildcards, DetectorRow.parse(wildcards.detector).cost)
     threads: 1
     resources:
         mem_mb=6000,
@@ -58,6 +57,7 @@ rule evaluate_detector:
         log_of("evaluate_detector"),
     benchmark:
         cost_of("evaluate_detector")
+    priority: AT_ONCE
     threads: 1
     resources:
         mem_mb=4000,

@@ -7,7 +7,7 @@ rule evaluate:
         log_of("evaluate"),
     benchmark:
         cost_of("evaluate")
-    priority: 10**9  # what was trained has its number at once
+    priority: AT_ONCE
     threads: 1
     resources:
         mem_mb=3000,

@@ -7,7 +7,7 @@ rule fuse:
         log_of("fuse"),
     benchmark:
         cost_of("fuse")
-    priority: 10**9  # what was trained has its number at once
+    priority: AT_ONCE
     threads: 1
     resources:
         mem_mb=2000,

@@ -7,7 +7,7 @@ rule train:
         log_of("train"),
     benchmark:
         cost_of("train")
-    priority: urgency_of_training
+    priority: urgency_of_row
     # One thread a job, as many jobs as cores: on small images that is a fifth faster than one job on all cores.
     threads: 1
     # Two minutes before its time is over Slurm warns it, and it saves its state.

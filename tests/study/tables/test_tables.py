@@ -175,8 +175,8 @@ def test_the_notes_say_what_was_measured_and_where():
     assert notes(read["ablation"][2]) == [first, second, of_eleven, trained]
     assert notes(read["detection"][2])[0] == (
         "AP by pycocotools, in %, of the fused detectors; measured (bold) on images composed of scikit-learn's "
-        "handwritten digits. The paper's is of COCO: **another data set**; their difference (Δ) says nothing about the "
-        "method."
+        "handwritten zeros and ones. The paper's is of COCO: **another data set**; their difference (Δ) says nothing "
+        "about the method."
     )
 
 
