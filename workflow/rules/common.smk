@@ -53,7 +53,7 @@ except UserError as error:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(2)
 
-AT_ONCE = 10**9  # the priority of what gives a number to what was trained
+AT_ONCE = 10**9  # the priority of what trainings wait for, and of what gives a number to what was trained
 RESULTS = str(PRESET.results)
 STEPS = all_steps()
 WANTED = [job.wildcards["table"] for job in STEPS["table"].of(PRESET)]

@@ -11,6 +11,7 @@ rule prepare_detection:
         log_of("prepare_detection"),
     benchmark:
         cost_of("prepare_detection")
+    priority: AT_ONCE
     threads: 1
     resources:
         mem_mb=4000,

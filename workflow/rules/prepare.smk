@@ -7,6 +7,7 @@ rule prepare:
         log_of("prepare"),
     benchmark:
         cost_of("prepare")
+    priority: AT_ONCE
     threads: 1
     resources:
         mem_mb=1000,
