@@ -68,7 +68,7 @@ def latency(row: Row, size: int, batch: int, rounds: int) -> dict:
 
 def waited(row: Row, preset: Preset) -> str:
     """The share of its trainings' time that a study's row waited for data, in %."""
-    folders = (Run(row, seed).folder(preset.results) for seed in preset.seeds)
+    folders = (Run(row, seed).folder(preset.results) for seed in preset.seeds_of(row))
     found = (read_record(folder / "run.json", Trained) for folder in folders)
     runs = [run for run in found if run is not None]
     if not runs:

@@ -15,6 +15,8 @@ from typing import Any
 import yaml
 
 from paradise.study.hashes import sha256
+from paradise.study.predictions import FILE as PREDICTIONS
+from paradise.study.predictions import FORMS, write_predictions
 from paradise.study.preset import Preset
 from paradise.study.records import (
     Complexity,
@@ -140,7 +142,10 @@ def write_job(
             path.write_text(f"{path}\n")
     for path in {*job.outputs[:-1], *job.vouched.values()}:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(_text(job, path, right, evidence or {}))
+        if path.name == PREDICTIONS:
+            _write_predictions(path, right(run_from(job.wildcards)))
+        else:
+            path.write_text(_text(job, path, right, evidence or {}))
     record = {
         "step": job.step.name,
         "preset": job.preset.name,
@@ -240,8 +245,6 @@ def _text(job: Job, path: Path, right: Right, evidence: Mapping[str, dict[str, A
         measured = _measured(job, right, {})
         keys = ("top1", "top5") if schema is Evaluated else measured["fused"]
         return json.dumps({form: {key: measured[form][key] for key in keys} for form in ("fused", "trained")}) + "\n"
-    if path.name == "predictions.csv":
-        return _predictions(right(run_from(job.wildcards)))
     return f"{path.name} of {job}\n"
 
 
@@ -265,21 +268,13 @@ def _write_images(manifest: Path, held_out: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _predictions(right: Sequence[bool]) -> str:
+def _write_predictions(path: Path, right: Sequence[bool]) -> None:
     """Each image's five best classes: its own the first where a network is right, else the second."""
     orders = {True: (0, 1, 2, 3, 4), False: (1, 0, 2, 3, 4)}
-    best = {
-        (label, hit): ",".join(str((label + step) % CLASSES) for step in order)
-        for label in range(CLASSES)
-        for hit, order in orders.items()
-    }
-    ranks = ",".join(f"{form}_{rank}" for form in ("trained", "fused") for rank in range(1, 6))
-    lines = [f"image,label,{ranks}"]
-    for number, hit in enumerate(right):
-        label = number % CLASSES
-        guesses = best[label, bool(hit)]
-        lines.append(f"val/{label}/{number:04d}.png,{label},{guesses},{guesses}")
-    return "\n".join(lines) + "\n"
+    labels = [number % CLASSES for number in range(len(right))]
+    best = [[(label + step) % CLASSES for step in orders[bool(hit)]] for label, hit in zip(labels, right)]
+    images = [f"val/{label}/{number:04d}.png" for number, label in enumerate(labels)]
+    write_predictions(path, images, labels, dict.fromkeys(FORMS, best))
 
 
 def _measured(job: Job, right: Right, evidence: Mapping[str, dict[str, Any]]) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """What claims compare, what a verdict needs, and what they rest on."""
 
+import json
+import lzma
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -7,11 +9,25 @@ import numpy as np
 import pytest
 from conftest import changed
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 from written import Right, change_record, job_of, make_preset, make_study, some_right
 
-from paradise.study.claims import OPEN, REFUTED, SUPPORTED, Claim, claims_table, judge_claims, verdict
+from paradise.study.claims import (
+    CONTRADICTED,
+    NO_DIFFERENCE,
+    NO_VERDICT,
+    NOT_TESTED,
+    OPEN,
+    SUPPORTED,
+    Claim,
+    claims_table,
+    judge_claims,
+    verdict,
+)
+from paradise.study.hashes import sha256
 from paradise.study.preset import Preset
 from paradise.study.results import Study
+from paradise.study.statistics import crossed_mean
 
 
 @pytest.fixture(autouse=True)
@@ -21,19 +37,19 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("interval", "p", "seeds", "said"),
+    ("effect", "p", "p_outside", "said"),
     [
-        ((0.1, 0.5), 0.01, 3, SUPPORTED),
-        ((-0.5, -0.1), 0.01, 3, REFUTED),
-        ((0.1, 0.5), 0.06, 3, OPEN),
-        ((-0.1, 0.5), 0.01, 3, OPEN),
-        ((0.1, 0.5), 0.01, 2, OPEN),
-        ((0.1, 0.5), None, 3, SUPPORTED),
-        (None, 0.001, 1, OPEN),
+        (0.3, 0.01, 0.9, SUPPORTED),
+        (-0.3, 0.01, 0.9, CONTRADICTED),
+        (0.3, 0.01, 0.01, SUPPORTED),  # the first that applies
+        (0.1, 0.06, 0.01, NO_DIFFERENCE),
+        (-0.1, 0.06, 0.01, NO_DIFFERENCE),
+        (0.3, 0.06, 0.06, OPEN),
+        (0.3, 0.05, 0.05, OPEN),
     ],
 )
-def test_a_verdict_needs_seeds_images_and_an_interval_without_zero(interval, p, seeds, said):
-    assert verdict(interval, p, seeds) == said
+def test_the_first_verdict_that_applies_is_given(effect, p, p_outside, said):
+    assert verdict(effect, p, p_outside) == said
 
 
 def right_as(hits: Mapping[str, Sequence[bool]]) -> Right:
@@ -45,71 +61,154 @@ def claim(preset: Preset, begins: str) -> Claim:
     return next(claim for claim in judge_claims(Study(preset)) if claim.sentence.startswith(begins))
 
 
-def test_one_seed_decides_nothing_and_says_by_how_many_images_they_differ():
+def drawn(share: Mapping[str, float], seeds: Sequence[int], images: int = 360) -> dict[str, list[bool]]:
+    """Hits of rows that are right on a share of the images, each seed and image for itself."""
+    generator = np.random.default_rng(0)
+    return {
+        f"{row} seed{seed}": (generator.random(images) < of).tolist() for row, of in share.items() for seed in seeds
+    }
+
+
+def test_one_seed_decides_nothing():
     hits = {"pd_a_resnet18 seed0": [True] * 90 + [False] * 10, "pd_b_resnet18 seed0": [True] * 100}
     preset = make_study(["pd_a_resnet18", "pd_b_resnet18"], right=right_as(hits))
     compared = claim(preset, "PD-B is more accurate than PD-A").comparisons[0]
     assert compared.effect == pytest.approx(10)
     assert compared.published == pytest.approx(72.09 - 70.99, abs=0.01)
-    assert compared.interval is None
-    # ResNet50's pair is not here, so there is one p to adjust.
-    assert compared.p == pytest.approx(2 * 0.5**10)
-    assert compared.verdict == OPEN
+    assert (compared.interval, compared.p, compared.better, compared.verdict) == (None, None, None, NO_VERDICT)
+    assert compared.why_not == "the rows have 1 seed in common, and 3 are needed"
     assert compared.anchors == ("pd_b_resnet18-seed0", "pd_a_resnet18-seed0")
 
 
 def test_several_seeds_are_paired_seed_by_seed_and_image_by_image():
-    generator = np.random.default_rng(0)
-    hits, differences, images = {}, [], np.zeros(200, int)
-    for seed in (0, 1, 2):
-        summed, gated = ((generator.random(200) < share).tolist() for share in (0.6, 0.9))
-        hits |= {f"pd_a_resnet18 seed{seed}": summed, f"pd_b_resnet18 seed{seed}": gated}
-        differences.append((sum(gated) - sum(summed)) / 2)
-        images += np.array(gated, int) - np.array(summed, int)
+    hits = drawn({"pd_a_resnet18": 0.6, "pd_b_resnet18": 0.9}, [0, 1, 2])
+    preset = make_study(["pd_a_resnet18", "pd_b_resnet18"], seeds=[0, 1, 2], right=right_as(hits))
+    found = claim(preset, "PD-B is more accurate than PD-A")
+    compared = found.comparisons[0]
+    gated, summed = (np.array([hits[f"{row}_resnet18 seed{n}"] for n in range(3)], int) for row in ("pd_b", "pd_a"))
+    expected = crossed_mean(100.0 * (gated - summed))
+    assert compared.effect == pytest.approx(expected.mean)
+    assert compared.interval == expected.interval
+    assert (compared.p, compared.verdict, compared.seeds) == (expected.p, SUPPORTED, 3)
+    assert compared.better == 1
+    assert found.texts(compared)[3:] == ["< 0.001", "100%", SUPPORTED]
+    assert claim(preset, "PD-A is more accurate").tested == []
+
+
+def test_the_same_seen_from_the_other_side_contradicts():
+    hits = drawn({"pd_a_resnet18": 0.9, "pd_b_resnet18": 0.6}, [0, 1, 2])
     preset = make_study(["pd_a_resnet18", "pd_b_resnet18"], seeds=[0, 1, 2], right=right_as(hits))
     compared = claim(preset, "PD-B is more accurate than PD-A").comparisons[0]
-    assert compared.effect == pytest.approx(np.mean(differences))
-    expected = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
-    assert compared.interval == pytest.approx(tuple(expected))
-    assert compared.p == pytest.approx(stats.binomtest(int((images > 0).sum()), int((images != 0).sum())).pvalue)
-    assert compared.verdict == SUPPORTED
+    assert (compared.verdict, compared.better) == (CONTRADICTED, 0)
+
+
+def test_networks_that_are_right_on_the_same_images_do_not_differ():
+    preset = make_study(
+        ["pd_a_resnet18", "pd_b_resnet18"], seeds=[0, 1, 2], right=lambda run: [True] * 300 + [False] * 60
+    )
+    compared = claim(preset, "PD-B is more accurate than PD-A").comparisons[0]
+    assert (compared.verdict, compared.effect, compared.interval, compared.better) == (NO_DIFFERENCE, 0, (0, 0), 0.5)
+
+
+def test_what_is_not_decided_says_what_would_have_been_seen_and_how_many_seeds_would_decide():
+    hits = drawn({"pd_a_resnet18": 0.80, "pd_b_resnet18": 0.815}, [0, 1, 2])
+    preset = make_study(["pd_a_resnet18", "pd_b_resnet18"], seeds=[0, 1, 2], right=right_as(hits))
+    found = claim(preset, "PD-B is more accurate than PD-A")
+    compared = found.comparisons[0]
+    gated, summed = (np.array([hits[f"{row}_resnet18 seed{n}"] for n in range(3)], int) for row in ("pd_b", "pd_a"))
+    mean = crossed_mean(100.0 * (gated - summed))
+    assert compared.verdict == OPEN
+    assert (compared.smallest_seen, compared.seeds_to_decide) == (mean.smallest_seen(), mean.seeds_to_decide(0.5))
+    words = (
+        f"{mean.seeds_to_decide(0.5)} seeds would decide"
+        if mean.seeds_to_decide(0.5)
+        else "more seeds would not decide"
+    )
+    assert found.texts(compared)[-1] == f"not decided ({mean.smallest_seen():.2f} would have been seen; {words})"
 
 
 def test_the_p_values_of_a_claim_are_adjusted_together():
-    worse = {"resnet18": 9, "se_resnet18": 8, "ge_resnet18": 7, "ac_resnet18": 6, "pd_a_resnet18": 0}
-    hits = {f"{row} seed0": [True] * (100 - count) + [False] * count for row, count in worse.items()}
-    compared = claim(make_study(list(worse), right=right_as(hits)), "PD-A is more accurate than the plain").comparisons
-    # By Holm: the smallest of four times 4, the next times 3, then 2, then 1; none is below the one before.
-    assert [one.p for one in compared[:4]] == pytest.approx([4 * 2 / 2**9, 3 * 2 / 2**8, 2 * 2 / 2**7, 2 / 2**6])
-    assert [one.p for one in compared[4:]] == [None] * 4
+    rows = ["pd_a_resnet18", "se_resnet18", "ge_resnet18", "ac_resnet18"]
+    shares = dict(zip(rows, (0.85, 0.84, 0.80, 0.70)))
+    hits = drawn(shares, [0, 1, 2])
+    preset = make_study(rows, seeds=[0, 1, 2], right=right_as(hits))
+    compared = claim(preset, "PD-A is more accurate than SE").comparisons[:3]
+    summed, *others = (np.array([hits[f"{row} seed{n}"] for n in range(3)], int) for row in rows)
+    means = [crossed_mean(100.0 * (summed - other)) for other in others]
+    assert [one.p for one in compared] == pytest.approx(multipletests([of.p for of in means], method="holm")[1])
+    # What is left open shares the error with the two others of its claim.
+    assert compared[0].verdict == OPEN
+    assert compared[0].smallest_seen == means[0].smallest_seen(3) > means[0].smallest_seen()
 
 
-def test_seeds_that_only_one_row_has_are_left_out():
-    preset = make_study(["pd_a_resnet18", "pd_b_resnet18"], seeds=[0, 1])
+def test_no_seed_is_left_out():
+    preset = make_study(["pd_a_resnet18", "pd_b_resnet18"], seeds=[0, 1, 2, 3])
     (preset.results / "pd_a_resnet18" / "seed1" / "evaluation.json").unlink()
     compared = claim(preset, "PD-B is more accurate than PD-A").comparisons[0]
-    assert compared.seeds == 1
-    assert compared.anchors == ("pd_b_resnet18-seed0", "pd_a_resnet18-seed0")
+    assert (compared.seeds, compared.interval, compared.verdict) == (3, None, NO_VERDICT)
+    assert compared.why_not == "seed 1 is not there of both rows"
+    assert compared.anchors[:2] == ("pd_b_resnet18-seed0", "pd_a_resnet18-seed0")
+
+
+def test_rows_with_fewer_seeds_are_compared_by_those():
+    rows = ["ac_resnet18", "pd_a_resnet18-standard1-skeleton-group"]
+    preset = make_study(rows, seeds=[0, 1, 2, 3, 4], row_seeds={"*-group": [0, 1, 2]})
+    compared = claim(preset, "Each branch adds accuracy").tested
+    assert [(one.what, one.seeds) for one in compared] == [("PD-A: Group added to Standard1 + Skeleton", 3)]
+    assert compared[0].interval is not None
+
+
+def test_rows_without_a_seed_in_common_have_no_verdict():
+    preset = make_study(["pd_a_resnet18", "pd_b_resnet18"], seeds=[0, 1, 2], row_seeds={"pd_b_*": [3, 4, 5]})
+    compared = claim(preset, "PD-B is more accurate than PD-A").comparisons[0]
+    assert (compared.effect, compared.verdict) == (None, NO_VERDICT)
+    assert compared.why_not == "the rows have 0 seeds in common, and 3 are needed"
+
+
+def test_rows_of_other_recipes_have_no_verdict_and_no_number():
+    preset = make_study(["pd_a_resnet18", "pd_b_resnet18"], seeds=[0, 1, 2], overrides={"pd_b_*": {"momentum": 0.5}})
+    table = claims_table(Study(preset))
+    compared = next(of for of in table.claims if of.sentence == "PD-B is more accurate than PD-A.").comparisons[0]
+    assert (compared.effect, compared.interval, compared.verdict) == (None, None, NO_VERDICT)
+    why = "No verdict, as the rows have other recipes (momentum): PD-B-ResNet18 − PD-A-ResNet18."
+    assert why in table.notes
+
+
+def test_a_plain_network_that_was_trained_as_long_is_compared_but_for_its_epochs():
+    rows, seeds = ["resnet18", "resnet18-longer", "pd_a_resnet18", "pd_b_resnet18"], [0, 1, 2]
+    longer = {"resnet18-longer": {"epochs": 8}}
+    hits = drawn({"resnet18-longer": 0.9, "resnet18": 0.7, "pd_a_resnet18": 0.7, "pd_b_resnet18": 0.95}, seeds)
+    preset = make_study(rows, seeds=seeds, overrides=longer, right=right_as(hits))
+    gated, summed = claim(preset, "Not the paper's").comparisons[:2]
+    assert (gated.what, gated.published) == ("PD-B-ResNet18 − ResNet18, trained longer", None)
+    assert (gated.verdict, summed.verdict) == (SUPPORTED, CONTRADICTED)
+    assert claim(preset, "ParaDise is more accurate").tested[0].what == "PD-B-ResNet18 − ResNet18"
+    other = longer | {"resnet18-longer": {"epochs": 8, "momentum": 0.5}}
+    preset = make_study(rows, seeds=seeds, overrides=other, name="other")
+    assert claim(preset, "Not the paper's").comparisons[0].why_not == "the rows have other recipes (momentum)"
+    with pytest.raises(StopIteration):
+        claim(make_study(rows[:1]), "Not the paper's")
 
 
 def test_what_rests_on_other_predictions_than_the_records_is_not_run():
-    preset = make_study(["pd_a_resnet18", "pd_b_resnet18"])
+    preset = make_study(["pd_a_resnet18", "pd_b_resnet18"], seeds=[0, 1, 2])
     assert claim(preset, "PD-B is more accurate than PD-A").comparisons[0].p is not None
-    path = preset.results / "pd_b_resnet18" / "seed0" / "predictions.csv"
-    path.write_text(path.read_text().replace("val/3/0003.png,3,3", "val/3/0003.png,3,4"))
+    for seed in (0, 1, 2):
+        path = preset.results / "pd_b_resnet18" / f"seed{seed}" / "predictions.csv.xz"
+        path.write_bytes(lzma.compress(lzma.decompress(path.read_bytes()).replace(b"fused_1,0", b"fused_1,1")))
     compared = claim(preset, "PD-B is more accurate than PD-A").comparisons[0]
     assert (compared.effect, compared.p, compared.verdict) == (None, None, "not run")
 
 
-def test_runs_that_were_evaluated_on_other_images_are_not_compared_image_by_image():
-    preset = make_study(["pd_a_resnet18", "pd_b_resnet18"])
+def test_runs_that_were_evaluated_on_other_images_are_not_compared():
+    preset = make_study(["pd_a_resnet18", "pd_b_resnet18"], seeds=[0, 1, 2])
     job = job_of(preset, "evaluate", row="pd_b_resnet18", run="seed0")
     for name in ("manifest.csv", "prepared.json"):
         Path(preset.data.folder, name).unlink()  # the data are elsewhere: nobody knows which images are today's
     change_record(job, inputs=Study(preset).survey.record(job).inputs | {"manifest.csv": "0" * 64})
     compared = claim(preset, "PD-B is more accurate than PD-A").comparisons[0]
-    assert compared.effect is not None
-    assert compared.p is None
+    assert (compared.effect, compared.verdict) == (None, NO_VERDICT)
+    assert compared.why_not == "the rows were evaluated on other images"
 
 
 def test_costs_are_compared_with_what_the_paper_prints():
@@ -122,12 +221,38 @@ def test_costs_are_compared_with_what_the_paper_prints():
     assert claim(preset, "Parameters").comparisons[1].verdict == SUPPORTED
     stored = claim(preset, "What a fused network keeps")
     assert stored.comparisons[1].effect == pytest.approx(18.564, abs=1e-3)
-    assert stored.verdict == stored.comparisons[1].verdict == REFUTED
+    assert stored.comparisons[1].verdict == CONTRADICTED
     assert stored.comparisons[0].verdict == SUPPORTED
     latency = claim(preset, "Latency")
     # Of the times written, those of plain networks are shorter.
     assert latency.comparisons[0].effect == pytest.approx(1.25)
     assert latency.comparisons[1].published == pytest.approx(14 / 12)
+
+
+def aps(preset: Preset, ap: Mapping[str, Sequence[float]]) -> None:
+    """Gives detectors average precisions, seed by seed."""
+    for row, values in ap.items():
+        for seed, value in enumerate(values):
+            job = job_of(preset, "evaluate_detector", detector=row, seed=str(seed))
+            change_record(job, fused=dict.fromkeys(("ap", "ap50", "ap75", "ap_s", "ap_m", "ap_l"), value))
+            metrics = job.record.with_name("metrics.json")
+            said = json.loads(metrics.read_text())
+            metrics.write_text(json.dumps(said | {"fused": dict.fromkeys(said["fused"], value)}))
+            change_record(job, outputs={"metrics.json": sha256(metrics)})
+
+
+def test_average_precision_is_compared_over_seeds_alone():
+    preset = make_study(seeds=[0, 1, 2])
+    plain, gated = [20.0, 22.0, 21.0], [24.0, 27.0, 25.5]
+    aps(preset, {"retinanet-resnet50": plain, "retinanet-pd_b_resnet50": gated})
+    found = claim(preset, "A PD backbone")
+    compared = found.comparisons[1]
+    assert compared.what == "RetinaNet: PD-B-ResNet50 − ResNet50"
+    expected = stats.ttest_1samp(np.subtract(gated, plain), 0)
+    assert compared.effect == pytest.approx(4.5)
+    assert compared.interval == pytest.approx(tuple(expected.confidence_interval(0.95)))
+    assert (compared.verdict, compared.better) == (SUPPORTED, 1)
+    assert compared.p >= expected.pvalue
 
 
 def test_an_ap_that_there_is_none_of_is_not_compared():
@@ -142,32 +267,46 @@ def test_an_ap_that_there_is_none_of_is_not_compared():
 
 def test_what_was_not_run_has_no_number():
     for found in judge_claims(Study(make_preset())):
-        assert found.verdict == "not run"
         for comparison in found.comparisons:
-            assert comparison.effect is None
-            assert found.texts(comparison)[1:] == ["–", "–", "–"]
+            assert (comparison.verdict, comparison.effect) == ("not run", None)
+            assert found.texts(comparison)[1:] == ["–", "–", "–", "–", "not run"]
 
 
 def test_what_is_refused_is_not_run_and_said():
     preset = make_study(["pd_a_resnet18", "pd_b_resnet18"])
-    table = claims_table(Study(changed(preset, overrides={"pd_b_*": {"momentum": 0.5}})))
+    both = changed(preset, overrides={"pd_?_*": {"momentum": 0.5}})
+    table = claims_table(Study(both))
     compared = next(of for of in table.claims if of.sentence == "PD-B is more accurate than PD-A.").comparisons[0]
     assert (compared.effect, compared.verdict) == (None, "not run")
-    assert table.notes[-1] == "Not shown: `pd_b_resnet18` seed0 (momentum changed)."
+    assert table.notes[-1] == "Not shown: `pd_a_resnet18` seed0, `pd_b_resnet18` seed0 (momentum changed)."
+
+
+def test_rows_that_a_study_has_not_are_not_tested_and_said_in_one_line():
+    table = claims_table(Study(make_study(["pd_a_resnet18", "pd_b_resnet18"])))
+    assert next(claim.sentence for claim in table.tested) == "PD-B is more accurate than PD-A."
+    assert "SE-ResNet18" not in table.markdown()
+    (note,) = [note for note in table.notes if note.startswith("Not tested here")]
+    assert note.startswith(
+        "Not tested here, as the study has not both rows: PD-B-ResNet18 − ResNet18; PD-A-ResNet18 − ResNet18; PD-B-R"
+    )
+    assert note.endswith(" more.")
+    lines = [line for line in table.csv_lines if line["verdict"] == NOT_TESTED]
+    assert len(lines) == 4 + 6 + 6 + 1 + 10 + 4
 
 
 def test_a_study_without_a_section_for_detectors_shows_none_that_are_there():
     make_study()
-    found = claim(make_preset(detection=None), "A PD backbone")
-    assert found.verdict == "not run"
+    assert claim(make_preset(detection=None), "A PD backbone").tested == []
 
 
 def test_the_paper_compares_what_its_tables_say():
     table = claims_table(Study(make_study()))
-    assert [len(claim.comparisons) for claim in table.claims] == [8, 8, 2, 10, 4, 4, 4, 4, 4]
-    assert table.markdown().count("| **") == 2 * len(table.claims)
-    assert table.notes[0].endswith(" This study has 1, so no claim on accuracy can be decided by it.")
-    assert len(table.notes) == 3
+    assert [len(claim.comparisons) for claim in table.claims] == [4, 6, 6, 2, 10, 4, 4, 4, 4, 4]
+    assert table.markdown().count("| **") == len(table.claims)
+    assert "docs/analysis-plan.md" in table.notes[0]
+    assert table.notes[3].startswith("No verdict, as the rows have 1 seed in common, and 3 are needed: ")
+    assert table.counts[-1] == (NO_VERDICT, 32)
+    assert len(table.notes) == 4
 
 
 def test_branches_are_added_in_the_papers_order():

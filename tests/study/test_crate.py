@@ -124,7 +124,7 @@ def test_each_run_says_when_and_by_what_it_was_made(graph):
         "fused.json",
         "evaluation.json",
         "metrics.json",
-        "predictions.csv",
+        "predictions.csv.xz",
     }
     whole = graph["#study"]
     assert graph[whole["instrument"]["@id"]]["@type"] == ["File", "SoftwareSourceCode", "ComputationalWorkflow"]

@@ -3,6 +3,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from conftest import make_data
 from safetensors.torch import load_file, save_file
@@ -28,8 +29,8 @@ def rewritten(path: Path, schema, **changes) -> None:
 def test_hits_are_counted_over_exactly_the_validation_images(run_folder, digits):
     evaluate(run_folder, 1)
     metrics = json.loads((run_folder / "evaluation.json").read_text())
-    with (run_folder / "predictions.csv").open() as file:
-        lines = list(csv.DictReader(file))
+    lines = pd.read_csv(run_folder / "predictions.csv.xz", index_col=0, dtype=str).T.rename_axis("image")
+    lines = lines.reset_index().to_dict("records")
     ranks = range(1, 6)
     assert list(lines[0]) == ["image", "label", *(f"{form}_{n}" for form in ("trained", "fused") for n in ranks)]
     with (digits / "manifest.csv").open() as file:
@@ -66,7 +67,7 @@ def test_the_record_says_what_was_evaluated(run_folder, digits):
         "manifest.csv": sha256(digits / "manifest.csv"),
         **{name: sha256(run_folder / name) for name in ("weights.safetensors", "fused.safetensors")},
     }
-    assert record["outputs"] == {name: sha256(run_folder / name) for name in ("predictions.csv", "metrics.json")}
+    assert record["outputs"] == {name: sha256(run_folder / name) for name in ("predictions.csv.xz", "metrics.json")}
     modules = "evaluate", "data.sets.digits", "data.loaders.dali"
     assert record["code"] == fingerprint("paradise.models.pd_b", *(f"paradise.study.{module}" for module in modules))
     assert set(record["trained"]) == set(record["fused"]) == {"top1_hits", "top5_hits", "top1", "top5"}

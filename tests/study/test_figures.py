@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from scipy import stats
 from written import IMAGES, make_preset, make_study
 
 import paradise.models
@@ -98,6 +99,36 @@ def test_a_curve_is_the_mean_and_the_range_over_seeds():
     assert {70.0, 79.0} <= {y for path in band.get_paths() for x, y in path.vertices if x == 2}
 
 
+def test_the_gain_is_over_the_plain_network_seed_by_seed_with_students_interval():
+    preset = make_study(["resnet18", "pd_a_resnet18"], seeds=[0, 1, 2])
+    study = Study(preset)
+    assert all(len(study.runs(row)) == 3 for row in preset.classifiers)  # judged now; their logs change after that
+    for seed, gain in enumerate((1.0, 2.0, 4.0)):
+        for row, add in (("resnet18", 0), ("pd_a_resnet18", gain)):
+            log = preset.results / row / f"seed{seed}" / "log.csv"
+            header, *lines = log.read_text().splitlines()
+            changed = [line.split(",") for line in lines]
+            rewritten = [",".join([*line[:4], str(50 + int(line[0]) * add), line[5]]) for line in changed]
+            log.write_text("\n".join([header, *rewritten]) + "\n")
+    (axis,) = figures.study_figures(study)["gain"][0].axes
+    (container,) = axis.containers
+    assert list(container.lines[0].get_ydata()) == pytest.approx([7 / 3, 14 / 3, 7])
+    low, high = stats.ttest_1samp([3, 6, 12], 0).confidence_interval(0.95)
+    segment = container.lines[2][0].get_segments()[2]
+    assert (segment[0][1], segment[1][1]) == pytest.approx((low, high))
+
+
+def test_accuracy_stands_against_minutes_of_training():
+    overrides = {"resnet18-longer": {"epochs": 8}}
+    preset = make_study(["resnet18", "resnet18-longer", "pd_a_resnet18-standard1-standard2"], overrides=overrides)
+    study = Study(preset)
+    (axis,) = figures.study_figures(study)["accuracy-minutes"][0].axes
+    assert [text.get_text() for text in axis.get_legend().texts] == ["ResNet18", "ResNet18, trained longer"]
+    run = study.runs(preset.classifiers[1])[0]
+    (x,), (y,) = axis.containers[1].lines[0].get_data()
+    assert (x, y) == (run.record.seconds / 60, run.evaluation.fused.top1)
+
+
 @pytest.mark.parametrize("count", [1, 5, 20, 50])
 def test_a_smoothed_value_is_the_mean_of_the_last_twenty(count):
     values = [float(7 * index % 11) for index in range(count)]
@@ -125,6 +156,8 @@ def test_figures_are_saved_for_papers_and_slides_and_are_the_same_each_time(tmp_
         written.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
     assert written[0] == written[1]
     assert set(written[0]) == {
-        f"{name}.{kind}" for name in ("accuracy-flops", "accuracy-latency", "training") for kind in ("svg", "png")
+        f"{name}.{kind}"
+        for name in ("accuracy-flops", "accuracy-latency", "accuracy-minutes", "training")
+        for kind in ("svg", "png")
     }
     assert Image.open(tmp_path / "a" / "accuracy-flops.png").width > 800

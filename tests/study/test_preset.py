@@ -15,6 +15,7 @@ from paradise.study.plain_yaml import read_yaml
 from paradise.study.preset import Preset, schema
 from paradise.study.rows import DetectorRow, Row, Run
 from paradise.study.session import claim_results
+from paradise.study.steps import all_steps
 
 P = Path("config/p.yaml")
 
@@ -412,6 +413,35 @@ def test_overrides_change_only_the_rows_that_match():
     assert preset.recipe(Row.parse("se_resnet50")).values() == common | {"epochs": 9}
     changed = {"epochs": 9, "learning_rate": 0.5, "schedule": [3, 6]}
     assert preset.recipe(Row.parse("pd_b_resnet50")).values() == common | changed
+
+
+def test_some_rows_have_other_seeds():
+    values = DIGITS | {"seeds": [0, 1, 2], "row_seeds": {"pd_b_*": [3], "pd_b_resnet50": [4, 5]}}
+    preset = Preset.of(values, P)
+    of = {name: preset.seeds_of(Row.parse(name)) for name in ("resnet18", "pd_b_resnet18", "pd_b_resnet50")}
+    assert of == {"resnet18": [0, 1, 2], "pd_b_resnet18": [3], "pd_b_resnet50": [4, 5]}
+    assert [run.seed for run in preset.runs if run.row.id == "pd_b_resnet50"] == [4, 5]
+    # A detector starts from its backbone of the same seed.
+    assert [run.seed for run in preset.detector_runs if str(run.row) == "retinanet-pd_b_resnet50-inside"] == [4, 5]
+    jobs = [job.wildcards for job in all_steps()["train"].of(preset)]
+    assert [job["seed"] for job in jobs if job["row"] == "pd_b_resnet18"] == ["3"]
+    assert len(jobs) == sum(run.seed is not None for run in preset.runs)
+
+
+def test_seeds_of_rows_that_there_are_none_of_are_refused():
+    refused(DIGITS | {"row_seeds": {"vgg*": [0]}}, "row_seeds: 'vgg*' matches no row; choose from resnet18, @")
+    refused(DIGITS | {"row_seeds": {"*": []}}, "'row_seeds.*': []: list should have at least 1 item")
+
+
+def test_a_row_that_is_trained_longer_needs_more_epochs():
+    values = {key: of for key, of in DIGITS.items() if key not in ("overrides", "detection")}
+    values["rows"] = ["resnet18", "resnet18-longer"]
+    message = "rows: 'resnet18-longer' is trained no longer than 'resnet18'; give it more epochs in 'overrides'"
+    refused(values, message)
+    refused(values | {"overrides": {"resnet18-longer": {"epochs": 3}}}, message)
+    preset = Preset.of(values | {"overrides": {"resnet18-longer": {"epochs": 8}}}, P)
+    assert [preset.recipe(row).epochs for row in preset.classifiers] == [3, 8]
+    assert [row.id for row in preset.models] == ["resnet18"]
 
 
 def test_overrides_of_detectors_change_only_the_rows_that_match():

@@ -45,6 +45,16 @@ def test_a_row_is_what_its_name_says(text):
     assert row == (Row(row.kind, row.depth) if row.whole else Row.of(row.kind, row.depth, row.branches))
 
 
+def test_a_plain_network_that_is_trained_longer_is_a_row_of_its_own():
+    row = Row.parse("resnet18-longer")
+    assert row == Row("plain", 18, longer=True) != row.plain == Row("plain", 18)
+    assert row.id == str(row) == row.place == "resnet18-longer"
+    assert (row.model, row.label, row.whole) == ("resnet18", "ResNet18, trained longer", False)
+    for text in ("pd_a_resnet18-longer", "se_resnet18-longer", "resnet18-longer-longer", "resnet18-standard1-longer"):
+        with pytest.raises(UserError):
+            Row.parse(text)
+
+
 def test_the_order_in_which_branches_are_given_does_not_matter():
     for branches in itertools.permutations(("group", "standard1", "skeleton")):
         assert Row.of("pd_b", 18, branches).id == "pd_b_resnet18-standard1-skeleton-group"

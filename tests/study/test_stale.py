@@ -179,7 +179,7 @@ def test_numbers_that_contradict_each_other_are_no_record_though_they_are_sealed
     assert [kind for kind, _, _ in reasons(preset)] == ["damaged"]
 
 
-FILES = ["weights.safetensors", "fused.safetensors", "predictions.csv", "metrics.json", "log.csv"]
+FILES = ["weights.safetensors", "fused.safetensors", "predictions.csv.xz", "metrics.json", "log.csv"]
 HOW = ["a byte flipped", "cut", "emptied", "another row's", "another seed's"]
 
 
@@ -202,7 +202,7 @@ def test_a_file_that_is_not_what_its_record_says_is_refused(preset, name, how):
     assert shown(preset) == WITHOUT
 
 
-@pytest.mark.parametrize("name", ["predictions.csv", "metrics.json", "log.csv"])
+@pytest.mark.parametrize("name", ["predictions.csv.xz", "metrics.json", "log.csv"])
 def test_a_file_that_is_gone_is_refused(preset, name):
     (FOLDER / name).unlink()
     assert [(kind, text) for kind, text, _ in reasons(preset)] == [("outputs", f"{FOLDER / name} is not here")]

@@ -167,11 +167,13 @@ def test_more_seeds_decide_what_the_images_do_not_leave_open():
     assert CrossedMean(0.6, needed, 0.5, 0.01).p < 0.05 < CrossedMean(0.6, needed - 1, 0.5, 0.01).p
     assert CrossedMean(0.1, 3, 0.5, 0.01).seeds_to_decide(0.5) is not None, "it would be told from the margin"
     assert CrossedMean(0.5, 3, 0.5, 0.2).seeds_to_decide(0.5) is None, "the images alone leave it open"
+    shared = open_.seeds_to_decide(0.5, comparisons=4)
+    assert CrossedMean(0.6, shared, 0.5, 0.01).p < 0.05 / 4 < CrossedMean(0.6, shared - 1, 0.5, 0.01).p
 
 
 def test_the_smallest_effect_seen_is_seen_with_the_power_that_is_said():
     of_seeds, of_images, seeds = 0.25, 0.02, 50
-    smallest = CrossedMean(0, seeds, of_seeds, of_images).smallest_seen
+    smallest = CrossedMean(0, seeds, of_seeds, of_images).smallest_seen()
     means = np.random.default_rng(0).normal(smallest, (of_seeds / seeds + of_images) ** 0.5, 4000)
     seen = np.mean([CrossedMean(mean, seeds, of_seeds, of_images).p < 0.05 for mean in means])
     assert seen == pytest.approx(0.8, abs=0.03)

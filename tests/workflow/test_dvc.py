@@ -324,17 +324,17 @@ def test_metrics_and_plots_say_something(project):
 def test_a_remote_with_half_the_objects_gives_the_other_half(clone):
     lock = yaml.safe_load((clone / "dvc.lock").read_text())
     outs = lock["stages"]["evaluate-resnet18-seed0"]["outs"]
-    gone = next(out["md5"] for out in outs if out["path"].endswith("predictions.csv"))
+    gone = next(out["md5"] for out in outs if out["path"].endswith("predictions.csv.xz"))
     (clone / STUDY / gone[:2] / gone[2:]).unlink()
     assert sh(clone, "paradise pull").splitlines()[:6] == [
         "8 of 13 stages are as recorded",
         "1 files could not be fetched: a remote lacks them or holds them damaged",
-        "  results/smoke/resnet18/seed0/predictions.csv",
+        "  results/smoke/resnet18/seed0/predictions.csv.xz",
         ABSENT,
         "5 to be computed again, by `snakemake --configfile config/smoke.yaml`:",
-        "  evaluate resnet18 seed0: predictions.csv is not here",
+        "  evaluate resnet18 seed0: predictions.csv.xz is not here",
     ]
-    assert (clone / RESULTS / "pd_b_resnet18" / "seed0" / "predictions.csv").exists()
+    assert (clone / RESULTS / "pd_b_resnet18" / "seed0" / "predictions.csv.xz").exists()
     assert planned(clone) == {"train": 1, "fuse": 1, "evaluate": 1, "table": 3, "report": 1}
 
 
@@ -365,7 +365,7 @@ def test_another_study_is_shared_as_a_folder_without_its_weights(project, tmp_pa
     assert not (clone / "results" / "other").exists()
     assert "results/other: 2 of 2 runs are here" in sh(clone, "paradise pull").splitlines()
     assert not list((clone / "results" / "other").rglob("*.safetensors"))
-    assert (clone / "results/other/resnet18/seed0/predictions.csv").exists()
+    assert (clone / "results/other/resnet18/seed0/predictions.csv.xz").exists()
     assert planned(clone, preset="config/other.yaml") == {"table": 3, "report": 1}
     run("snakemake", "tables", "--configfile", "config/other.yaml", cwd=clone)
     assert digest(clone / "results" / "other" / "tables") == tables

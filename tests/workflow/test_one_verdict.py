@@ -12,6 +12,8 @@ from conftest import copy_project, run
 from written import change_record, job_of, make_study, other_code, write_job
 
 from paradise.study.hashes import sha256
+from paradise.study.predictions import FILE as PREDICTIONS
+from paradise.study.predictions import FORMS, read_predictions, write_predictions
 from paradise.study.preset import Preset
 
 pytestmark = pytest.mark.slow
@@ -72,10 +74,11 @@ def edit_number() -> None:
 
 def edit_prediction() -> None:
     """One image is said to look like another digit than the network took it for."""
-    path = FOLDER / "predictions.csv"
-    header, first, *others = path.read_text().splitlines(keepends=True)
-    image, label, best, *guesses = first.split(",")
-    path.write_text("".join([header, ",".join([image, label, str((int(best) + 1) % 10), *guesses]), *others]))
+    path = FOLDER / PREDICTIONS
+    said = read_predictions(path)
+    said["trained_1"][0] = str((int(said["trained_1"][0]) + 1) % 10)
+    best = {form: list(zip(*(said[f"{form}_{rank}"] for rank in range(1, 6)))) for form in FORMS}
+    write_predictions(path, said["image"], said["label"], best)
 
 
 def copy_preset() -> None:
@@ -103,7 +106,7 @@ WAYS = {
     "setting": (change_setting, False, "learning_rate changed"),
     "data": (change_data, False, "it was made of another manifest.csv"),
     "edited by hand": (edit_number, False, "edited by hand"),
-    "a prediction edited": (edit_prediction, False, "predictions.csv changed since it was made"),
+    "a prediction edited": (edit_prediction, False, "predictions.csv.xz changed since it was made"),
     "a copied preset": (copy_preset, False, "of the preset digits"),
     "another row's folder": (copy_row, False, "is of resnet18 seed0"),
     "another seed's folder": (copy_seed, False, f"is of {ROW} seed1"),

@@ -70,7 +70,7 @@ def test_everything_lies_where_the_snakefile_says(finished):
             "fused.json",
             "evaluation.json",
             "metrics.json",
-            "predictions.csv",
+            "predictions.csv.xz",
         }
         assert "epoch 1/1" in (results / "logs" / "train" / f"{row}-seed0.log").read_text()
         assert (results / "benchmarks" / "train" / f"{row}-seed0.tsv").read_text().startswith("s\t")

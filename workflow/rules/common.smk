@@ -133,7 +133,8 @@ def plan_jobs():
 
 def urgency(wildcards, cost):
     """Seed after seed, and of one seed the longest training first, so that none is left to run alone at the end."""
-    return 10_000 * sum(seed > int(wildcards.seed) for seed in PRESET.seeds) + cost
+    seeds = {run.seed for run in PRESET.runs if run.seed is not None}
+    return 10_000 * sum(seed > int(wildcards.seed) for seed in seeds) + cost
 
 
 def urgency_of_row(wildcards):

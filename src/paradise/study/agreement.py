@@ -6,6 +6,7 @@ They are the steps' `check`: each returns what is wrong, or None. What is not he
 
 import csv
 import json
+import lzma
 import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 
 from paradise.names import PLAIN
 from paradise.study.hashes import remembered
+from paradise.study.predictions import FILE as PREDICTIONS
+from paradise.study.predictions import FORMS, read_predictions
 from paradise.study.preset import Preset
 from paradise.study.records import (
     Complexity,
@@ -31,9 +34,18 @@ from paradise.study.records import (
 from paradise.study.rows import DetectorRow, Row
 from paradise.study.steps import Job
 
-FORMS = ("trained", "fused")
 # What a file raises that is not what it should be.
-MALFORMED = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, csv.Error)
+MALFORMED = (
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+    csv.Error,
+    lzma.LZMAError,
+)
 Rows = Iterable[Row] | Iterable[DetectorRow]
 
 
@@ -69,7 +81,7 @@ def check_import(job: Job, record: Imported) -> str | None:
 
 def check_evaluation(job: Job, record: Evaluated) -> str | None:
     """Hits are those of the predictions, and accuracies those of `metrics.json`."""
-    path = job.record.with_name("predictions.csv")
+    path = job.record.with_name(PREDICTIONS)
     forms = {form: getattr(record, form) for form in FORMS}
     said = {"images": record.images} | {form: [of.top1_hits, of.top5_hits] for form, of in forms.items()}
     if _read(path, _count_hits) not in (None, said):
@@ -214,10 +226,11 @@ def _read_epochs(path: Path) -> dict[str, Any]:
 
 def _count_hits(path: Path) -> dict[str, Any]:
     """How many images there are, and each form's top-1 and top-5 hits."""
-    lines = _read_lines(path)
-    hits: dict[str, Any] = {"images": len(lines)}
+    said = read_predictions(path)
+    labels = said["label"]
+    hits: dict[str, Any] = {"images": len(labels)}
     for form in FORMS:
-        ranks = [name for name in lines[0] if name.startswith(f"{form}_")]
-        first = sum(line[f"{form}_1"] == line["label"] for line in lines)
-        hits[form] = [first, sum(line["label"] in [line[rank] for rank in ranks] for line in lines)]
+        ranks = [classes for name, classes in said.items() if name.startswith(f"{form}_")]
+        first = sum(map(str.__eq__, said[f"{form}_1"], labels))
+        hits[form] = [first, sum(label in best for label, *best in zip(labels, *ranks))]
     return hits

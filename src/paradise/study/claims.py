@@ -1,42 +1,52 @@
 """Each claim of the paper, tested: what was published, what was measured, how sure that is, and a verdict in words.
 
-Accuracy is compared twice: over seeds (mean of the differences within a seed, with its 95 % confidence interval by
-Student's t), and over the validation images (the exact sign test over images on which more of one row's seeds were
-right than of the other's; with one seed that is McNemar's exact test). The first tells the method from a lucky seed,
-the second from lucky images; a verdict needs both.
+Accuracy is compared run by run and image by image, seeds and images both drawn at random and crossed; which verdict
+follows, and what belongs together, is written down in `docs/analysis-plan.md`. Of average precision only the seeds are
+drawn; counts and latency are compared with what the paper prints.
 """
 
 from __future__ import annotations
 
-import csv
 import statistics
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from paradise.names import BLOCKS, DEPTHS, PLAIN
 from paradise.study.cells import anchors, record_places
 from paradise.study.notes import AnyRun, marks_notes, not_shown_notes, reasons_text
 from paradise.study.paper import read_paper
+from paradise.study.predictions import FILE as PREDICTIONS
+from paradise.study.predictions import read_predictions
 from paradise.study.preset import Preset
-from paradise.study.results import EvaluatedDetectorRun, EvaluatedRun, Study
+from paradise.study.results import EvaluatedRun, Study
 from paradise.study.rows import DetectorRow, Row, Run
 from paradise.study.stale import Reason
-from paradise.study.statistics import LEVEL, holm, mean_interval, ratio_of_medians, sign_test
+from paradise.study.statistics import (
+    LEVEL,
+    CrossedMean,
+    crossed_mean,
+    holm,
+    probability_of_better,
+    ratio_of_medians,
+)
 from paradise.study.table import MARK, NOT_RUN, NOTHING, CsvLine, markdown_table, signed
 
 if TYPE_CHECKING:
     import numpy as np
 
-SEEDS_NEEDED = 3  # fewer say nothing of what another seed would give
+SEEDS_NEEDED = 3  # fewer say too little of what another seed would give
+MARGIN = 0.5  # points of accuracy or AP: a difference inside it does not matter
 ROUNDED_TO = 0.001  # G or M: the published counts
 LATENCY_MARGIN = 0.05  # above the published ratio: smaller differences are called none
 RATIO = "×"
-HEADERS = ["Claim", "Published", "Measured", f"{LEVEL:.0%} interval", "p", "Verdict"]
+HEADERS = ["Claim", "Published", "Measured", f"{LEVEL:.0%} interval", "p", "P(better)", "Verdict"]
+NAMED = 3  # of what is left open, by name
 UNITS = {"M": 1e6, "G": 1e9}
-OTHER_KINDS = (PLAIN, "se", "ge", "ac")
+OTHER_KINDS = ("se", "ge", "ac")
 # Of the paper's second table: a branch, and the ones that it is added to.
 ADDED_BRANCHES = (
     ("standard2", ("standard1",)),
@@ -45,7 +55,11 @@ ADDED_BRANCHES = (
     ("group", ("standard1", "skeleton")),
     ("standard2", ("standard1", "skeleton", "group")),
 )
-SUPPORTED, REFUTED, OPEN = "supported", "not supported", "not decidable at this size"
+SUPPORTED, CONTRADICTED = "supported", "contradicted"
+NO_DIFFERENCE, OPEN = "no difference that matters", "not decided"
+NO_VERDICT = "no verdict"  # what does not belong together, or too few seeds
+NOT_TESTED = "not tested here"  # a row is not in the study
+VERDICTS = (SUPPORTED, CONTRADICTED, NO_DIFFERENCE, OPEN, NO_VERDICT, NOT_RUN)  # in the order they are counted in
 
 
 @dataclass(frozen=True)
@@ -54,22 +68,30 @@ class Comparison:
 
     Attributes:
         what: What is compared.
-        published: The paper's difference or ratio.
-        effect: The measured one; None where nothing was.
+        published: The paper's difference or ratio; None where it has none.
+        effect: The measured one; None where nothing was, or where it would compare what does not belong together.
         interval: Its confidence interval at the level `LEVEL`.
-        p: Of no difference, over the images; by Holm's method within the claim.
+        p: Of no difference; by Holm's method within the claim.
+        better: How probable it is that one training of the first row beats one of the second.
         verdict: In words.
+        smallest_seen: Of what is not decided: the smallest difference that would have been seen.
+        seeds_to_decide: And how many seeds would decide it; None also where no number of them would.
+        why_not: Why there is no verdict.
         seeds: How many it is of.
         anchors: What in the report leads to the runs or profiles that it rests on.
         marks: What these are marked for.
     """
 
     what: str
-    published: float
+    published: float | None
     effect: float | None = None
     interval: tuple[float, float] | None = None
     p: float | None = None
+    better: float | None = None
     verdict: str = NOT_RUN
+    smallest_seen: float | None = None
+    seeds_to_decide: int | None = None
+    why_not: str = ""
     seeds: int = 0
     anchors: tuple[str, ...] = ()
     marks: tuple[Reason, ...] = ()
@@ -77,7 +99,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence of the paper's, with what it compares; `unit` and `decimals` are of the numbers."""
+    """A sentence, mostly the paper's, with what it compares; `unit` and `decimals` are of the numbers."""
 
     sentence: str
     unit: str
@@ -85,27 +107,29 @@ class Claim:
     comparisons: list[Comparison]
 
     @property
-    def verdict(self) -> str:
-        """Supported where each comparison is, not supported where one is refuted."""
-        verdicts = {comparison.verdict for comparison in self.comparisons}
-        if REFUTED in verdicts:
-            return REFUTED
-        if verdicts == {SUPPORTED}:
-            return SUPPORTED
-        return NOT_RUN if verdicts == {NOT_RUN} else OPEN
+    def tested(self) -> list[Comparison]:
+        """The comparisons whose rows the study has."""
+        return [comparison for comparison in self.comparisons if comparison.verdict != NOT_TESTED]
 
     def texts(self, comparison: Comparison) -> list[str]:
-        """Published, measured, interval and p of a comparison as they are printed."""
+        """Published, measured, interval, p, the probability to be better and the verdict as they are printed."""
 
         def number(value: float) -> str:
             return f"{value:.{self.decimals}f}" if self.unit == RATIO else signed(value, self.decimals)
 
+        published = NOTHING if comparison.published is None else f"{number(comparison.published)} {self.unit}"
         measured = NOTHING
         if comparison.effect is not None:
             measured = f"{number(comparison.effect)} {self.unit}{MARK * bool(comparison.marks)}"
         interval = " to ".join(map(number, comparison.interval)) if comparison.interval else NOTHING
         p = NOTHING if comparison.p is None else "< 0.001" if comparison.p < 0.001 else f"{comparison.p:.3f}"
-        return [f"{number(comparison.published)} {self.unit}", measured, interval, p]
+        better = NOTHING if comparison.better is None else f"{comparison.better:.0%}"
+        verdict = comparison.verdict
+        if comparison.smallest_seen is not None:
+            seeds = comparison.seeds_to_decide
+            would = f"{seeds} seeds would decide" if seeds else "more seeds would not decide"
+            verdict += f" ({comparison.smallest_seen:.{self.decimals}f} would have been seen; {would})"
+        return [published, measured, interval, p, better, verdict]
 
 
 @dataclass(frozen=True)
@@ -115,11 +139,22 @@ class ClaimsTable:
     claims: list[Claim]
     notes: list[str]
 
+    @property
+    def tested(self) -> list[Claim]:
+        """The claims of which something is tested."""
+        return [claim for claim in self.claims if claim.tested]
+
+    @property
+    def counts(self) -> list[tuple[str, int]]:
+        """How many comparisons have which verdict."""
+        found = Counter(comparison.verdict for claim in self.claims for comparison in claim.comparisons)
+        return [(verdict, found[verdict]) for verdict in VERDICTS if found[verdict]]
+
     def markdown(self) -> str:
         lines = []
-        for claim in self.claims:
-            lines.append([f"**{claim.sentence}**", "", "", "", "", f"**{claim.verdict}**"])
-            lines += [[one.what, *claim.texts(one), one.verdict] for one in claim.comparisons]
+        for claim in self.tested:
+            lines.append([f"**{claim.sentence}**", *[""] * (len(HEADERS) - 1)])
+            lines += [[one.what, *claim.texts(one)] for one in claim.tested]
         return markdown_table(HEADERS, lines)
 
     @property
@@ -131,35 +166,43 @@ class ClaimsTable:
                 low, high = comparison.interval or (None, None)
                 of_claim = {"claim": claim.sentence, "unit": claim.unit, "comparison": comparison.what}
                 numbers = {"published": comparison.published, "measured": comparison.effect, "low": low, "high": high}
-                said = {"p": comparison.p, "seeds": comparison.seeds, "verdict": comparison.verdict}
-                lines.append(of_claim | numbers | said | {"marks": reasons_text(comparison.marks)})
+                said = {"p": comparison.p, "better": comparison.better, "seeds": comparison.seeds}
+                said |= {"verdict": comparison.verdict, "smallest_seen": comparison.smallest_seen}
+                said |= {"seeds_to_decide": comparison.seeds_to_decide, "marks": reasons_text(comparison.marks)}
+                lines.append(of_claim | numbers | said)
         return lines
 
 
 def claims_table(study: Study) -> ClaimsTable:
-    """The paper's claims as a study tests them, and what must be said of them."""
-    return ClaimsTable(judge_claims(study), _notes(study))
+    """The claims as a study tests them, and what must be said of them."""
+    claims = judge_claims(study)
+    return ClaimsTable(claims, _notes(study, claims))
 
 
 def claims_shows(preset: Preset) -> list[str]:
     """The records that claims rest on, as places below the study's results."""
     trained = [run for run in preset.runs if run.seed is not None]
-    places = [*record_places(trained, "predictions.csv"), *record_places(preset.detector_runs)]
+    places = [*record_places(trained, PREDICTIONS), *record_places(preset.detector_runs)]
     return [*places, "profile/complexity.json", "profile/latency.json"]
 
 
 def judge_claims(study: Study) -> list[Claim]:
-    """The paper's claims, in its order."""
+    """The claims, in the order of `docs/analysis-plan.md`, and then what is counted and timed."""
     pd_a, pd_b = ([Row(kind, depth) for depth in DEPTHS] for kind in BLOCKS)
+    both = [row for depth in DEPTHS for row in (Row("pd_b", depth), Row("pd_a", depth))]
+    claims = [
+        _accuracy(study, "ParaDise is more accurate than the plain network.", [(row, row.plain) for row in both]),
+        _accuracy(study, "PD-A is more accurate than SE, GE and AC.", _over_others(pd_a)),
+        _accuracy(study, "PD-B is more accurate than SE, GE and AC.", _over_others(pd_b)),
+        _accuracy(study, "PD-B is more accurate than PD-A.", list(zip(pd_b, pd_a))),
+        _accuracy(study, "Each branch adds accuracy.", *_added_branches()),
+    ]
+    longer = [(row, than) for row in both if (than := replace(row.plain, longer=True)) in study.preset.classifiers]
+    if longer:
+        sentence = "Not the paper's: ParaDise is more accurate than the plain network trained for as many minutes."
+        claims.append(_accuracy(study, sentence, longer))
     return [
-        _accuracy(study, "PD-A is more accurate than the plain network, SE, GE and AC.", _over_others(pd_a)),
-        _accuracy(study, "PD-B is more accurate than the plain network, SE, GE and AC.", _over_others(pd_b)),
-        _accuracy(
-            study,
-            "PD-B is more accurate than PD-A.",
-            [(f"PD-B − PD-A, ResNet{gated.depth}", gated, summed) for summed, gated in zip(pd_a, pd_b)],
-        ),
-        _accuracy(study, "Each branch adds accuracy.", _added_branches()),
+        *claims,
         _counts(
             study, "Parameters at inference are the plain network's, and for PD-B the gate's.", "params", "params_m"
         ),
@@ -170,58 +213,167 @@ def judge_claims(study: Study) -> list[Claim]:
     ]
 
 
-def verdict(interval: tuple[float, float] | None, p: float | None, seeds: int) -> str:
-    """What a difference says: supported or not where neither seeds nor images explain it, else open.
-
-    Args:
-        interval: Its confidence interval over seeds.
-        p: Of no difference, over images; None where images are not compared.
-        seeds: How many there are.
-    """
-    if interval is None or seeds < SEEDS_NEEDED or (p is not None and p >= 1 - LEVEL):
-        return OPEN
-    low, high = interval
-    return OPEN if low <= 0 <= high else SUPPORTED if low > 0 else REFUTED
+AnyRow = Row | DetectorRow
+Judged = tuple[Comparison, CrossedMean | None]  # a comparison, and the difference if there is a verdict on it
 
 
-Pair = tuple[str, Row, Row]  # what it is called, the row that should be better, the other
+def _over_others(rows: list[Row]) -> list[tuple[Row, Row]]:
+    return [(row, Row(kind, row.depth)) for row in rows for kind in OTHER_KINDS]
 
 
-def _over_others(rows: list[Row]) -> list[Pair]:
-    others = [(row, Row(kind, row.depth)) for row in rows for kind in OTHER_KINDS]
-    return [(f"{row.label} − {other.label}", row, other) for row, other in others]
-
-
-def _added_branches() -> list[Pair]:
-    pairs = []
+def _added_branches() -> tuple[list[tuple[Row, Row]], list[str]]:
+    """The steps of the paper's second table, and what they are called."""
+    pairs, names = [], []
     for kind in BLOCKS:
         for added, base in ADDED_BRANCHES:
-            row = Row.of(kind, 18, (*base, added))
             # One branch alone is the plain network, with nothing to gate.
             than = Row.of(kind, 18, base) if len(base) > 1 else Row(PLAIN, 18)
-            what = f"{Row(kind, 18).family}: {added.title()} added to {' + '.join(base).title()}"
-            pairs.append((what, row, than))
-    return pairs
+            pairs.append((Row.of(kind, 18, (*base, added)), than))
+            names.append(f"{Row(kind, 18).family}: {added.title()} added to {' + '.join(base).title()}")
+    return pairs, names
 
 
-def _accuracy(study: Study, sentence: str, pairs: list[Pair]) -> Claim:
-    """A claim on top-1 accuracy, its p values adjusted for being several."""
+def _accuracy(study: Study, sentence: str, pairs: Sequence[tuple[Row, Row]], names: Sequence[str] = ()) -> Claim:
+    """A claim on top-1 accuracy: of each pair the first is the better one."""
     published = _published_top1()
     compared = []
-    for what, row, than in pairs:
-        runs = _of_same_seed(study.runs(row), study.runs(than))
-        differences = [run.evaluation.fused.top1 - other.evaluation.fused.top1 for run, other in runs]
-        compared.append(_compared(what, published[row] - published[than], differences, runs, _over_images(runs)))
-    known = [comparison for comparison in compared if comparison.p is not None]
-    adjusted = dict(zip((one.what for one in known), holm([one.p for one in known if one.p is not None])))
-    return Claim(sentence, "points", 2, [_with_p(one, adjusted.get(one.what)) for one in compared])
+    for index, (row, than) in enumerate(pairs):
+        what = names[index] if names else f"{row.label} − {than.label}"
+        difference = None if than.longer else published[row] - published[than]
+        compared.append(_compare_accuracy(study, Comparison(what, difference), row, than))
+    return Claim(sentence, "points", 2, _judge(compared))
 
 
-def _with_p(comparison: Comparison, p: float | None) -> Comparison:
-    """With the adjusted p, and the verdict that follows."""
-    if p is None:
-        return comparison
-    return replace(comparison, p=p, verdict=verdict(comparison.interval, p, comparison.seeds))
+def _compare_accuracy(study: Study, comparison: Comparison, row: Row, than: Row) -> Judged:
+    if row not in study.preset.classifiers or than not in study.preset.classifiers:
+        return replace(comparison, verdict=NOT_TESTED), None
+    runs, others = ({run.run.seed: run for run in study.runs(of)} for of in (row, than))
+    common, why_not = _common_seeds(study, row, than, runs, others)
+    if not common:
+        return _without(comparison, why_not), None
+    pairs = [(runs[seed], others[seed]) for seed in common]
+    if why := _unlike(study, pairs, row, than):
+        return _without(comparison, why), None
+    top1 = [[run.evaluation.fused.top1 for run in of] for of in zip(*pairs)]
+    comparison = _measured(comparison, pairs, [a - b for a, b in zip(*top1)])
+    if why_not:
+        return replace(comparison, verdict=NO_VERDICT, why_not=why_not), None
+    comparison = replace(comparison, better=probability_of_better(*top1))
+    return comparison, crossed_mean(_differences(pairs))
+
+
+def _precision(study: Study) -> Claim:
+    """The claim on average precision. Its images are not compared one by one: only the seeds are drawn."""
+    published = {row: float(line["ap"]) for row, line in read_paper().coco.items()}
+    compared = []
+    for row in published:
+        if row != row.plain:
+            what = f"{row.title}: {row.backbone.label} − {row.plain.backbone.label}"
+            comparison = Comparison(what, published[row] - published[row.plain])
+            compared.append(_compare_precision(study, comparison, row))
+    return Claim("A PD backbone lifts a detector's AP.", "AP", 1, _judge(compared))
+
+
+def _compare_precision(study: Study, comparison: Comparison, row: DetectorRow) -> Judged:
+    if row not in study.preset.detectors or row.plain not in study.preset.detectors:
+        return replace(comparison, verdict=NOT_TESTED), None
+    runs, others = (
+        {run.run.seed: run for run in study.detectors(of) if run.evaluation.fused.ap is not None}
+        for of in (row, row.plain)
+    )
+    common, why_not = _common_seeds(study, row, row.plain, runs, others)
+    recipes = [study.preset.detection_of(of).recipe for of in (row, row.plain)]
+    if recipes[0] != recipes[1]:
+        return _without(comparison, "the rows have recipes of their own"), None
+    if not common:
+        return _without(comparison, why_not), None
+    pairs = [(runs[seed], others[seed]) for seed in common]
+    ap = [[run.evaluation.fused.ap or 0.0 for run in of] for of in zip(*pairs)]
+    differences = [a - b for a, b in zip(*ap)]
+    comparison = _measured(comparison, pairs, differences)
+    if why_not:
+        return replace(comparison, verdict=NO_VERDICT, why_not=why_not), None
+    comparison = replace(comparison, better=probability_of_better(*ap))
+    return comparison, CrossedMean(
+        statistics.fmean(differences), len(differences), statistics.variance(differences), of_images=0.0
+    )
+
+
+def _common_seeds(
+    study: Study, row: AnyRow, than: AnyRow, runs: Mapping[int | None, AnyRun], others: Mapping[int | None, AnyRun]
+) -> tuple[list[int], str]:
+    """The seeds that both rows have been trained with, and why they allow no verdict; nothing where they do.
+
+    No seed is left out: one that the preset has for both rows, and that is missing, leaves no verdict.
+    """
+    wanted = [seed for seed in study.preset.seeds_of(row) if seed in study.preset.seeds_of(than)]
+    common = [seed for seed in wanted if seed in runs and seed in others]
+    if wanted and not common:
+        return [], ""
+    if len(wanted) < SEEDS_NEEDED:
+        seeds = f"{len(wanted)} seed{'s' * (len(wanted) != 1)}"
+        return common, f"the rows have {seeds} in common, and {SEEDS_NEEDED} are needed"
+    missing = [str(seed) for seed in wanted if seed not in common]
+    return common, f"seed {', '.join(missing)} is not there of both rows" if missing else ""
+
+
+def _unlike(study: Study, pairs: Sequence[tuple[EvaluatedRun, EvaluatedRun]], row: Row, than: Row) -> str:
+    """Why two rows cannot be compared but for their blocks; nothing where they can."""
+    if len({run.evaluation.inputs["manifest.csv"] for pair in pairs for run in pair}) > 1:
+        return "the rows were evaluated on other images"
+    recipes = [study.preset.recipe(of).values() for of in (row, than)]
+    other = [key for key in recipes[0] | recipes[1] if recipes[0].get(key) != recipes[1].get(key)]
+    if than.longer:
+        other = [key for key in other if key != "epochs"]
+    return f"the rows have other recipes ({', '.join(other)})" if other else ""
+
+
+def _without(comparison: Comparison, why_not: str) -> Comparison:
+    """A comparison without numbers: nothing was run where nothing stands in the way."""
+    return replace(comparison, verdict=NO_VERDICT if why_not else NOT_RUN, why_not=why_not)
+
+
+def _measured(
+    comparison: Comparison, pairs: Sequence[tuple[AnyRun, AnyRun]], differences: Sequence[float]
+) -> Comparison:
+    runs = list({run.run: run for pair in pairs for run in pair}.values())
+    return replace(
+        comparison,
+        effect=statistics.fmean(differences),
+        seeds=len(differences),
+        anchors=anchors(runs),
+        marks=tuple(dict.fromkeys(reason for run in runs for reason in run.marks)),
+    )
+
+
+def _judge(compared: Sequence[Judged]) -> list[Comparison]:
+    """The comparisons of one claim with their verdicts, p values adjusted for being several."""
+    means = [mean for _, mean in compared if mean is not None]
+    adjusted = zip(holm([mean.p for mean in means]), holm([mean.p_outside(MARGIN) for mean in means]))
+    judged = []
+    for comparison, mean in compared:
+        if mean is not None:
+            p, p_outside = next(adjusted)
+            said = verdict(mean.mean, p, p_outside)
+            comparison = replace(comparison, interval=mean.interval, p=p, verdict=said)
+            if said == OPEN:
+                smallest, seeds = mean.smallest_seen(len(means)), mean.seeds_to_decide(MARGIN, len(means))
+                comparison = replace(comparison, smallest_seen=smallest, seeds_to_decide=seeds)
+        judged.append(comparison)
+    return judged
+
+
+def verdict(effect: float, p: float, p_outside: float) -> str:
+    """What a difference says, as `docs/analysis-plan.md` has it.
+
+    Args:
+        effect: The difference, positive where the claim says so.
+        p: Of no difference, on both sides.
+        p_outside: Of a difference outside ± `MARGIN`.
+    """
+    if p < 1 - LEVEL:
+        return SUPPORTED if effect > 0 else CONTRADICTED
+    return NO_DIFFERENCE if p_outside < 1 - LEVEL else OPEN
 
 
 def _published_top1() -> dict[Row, float]:
@@ -234,78 +386,24 @@ def _published_top1() -> dict[Row, float]:
     return top1
 
 
-def _precision(study: Study) -> Claim:
-    published = {row: float(line["ap"]) for row, line in read_paper().coco.items()}
-    compared = []
-    for row in published:
-        if row == row.plain:
-            continue
-        pairs = _of_same_seed(study.detectors(row), study.detectors(row.plain))
-        differences = [
-            run.evaluation.fused.ap - other.evaluation.fused.ap
-            for run, other in pairs
-            if run.evaluation.fused.ap is not None and other.evaluation.fused.ap is not None
-        ]
-        what = f"{row.title}: {row.backbone.label} − {row.plain.backbone.label}"
-        compared.append(_compared(what, published[row] - published[row.plain], differences, pairs, None))
-    return Claim("A PD backbone lifts a detector's AP.", "AP", 1, compared)
+def _differences(pairs: Sequence[tuple[EvaluatedRun, EvaluatedRun]]) -> np.ndarray:
+    """By how many points the first of each pair was better on each image: −100, 0 or 100, [S, N]."""
+    import numpy as np
 
-
-def _compared(
-    what: str,
-    published: float,
-    differences: Sequence[float],
-    pairs: Sequence[tuple[AnyRun, AnyRun]],
-    p: float | None,
-) -> Comparison:
-    if not differences:
-        return Comparison(what, published)
-    runs = list({run.run: run for pair in pairs for run in pair}.values())
-    interval, seeds = mean_interval(differences), len(differences)
-    return Comparison(
-        what,
-        published,
-        statistics.fmean(differences),
-        interval,
-        p,
-        verdict(interval, p, seeds),
-        seeds,
-        anchors(runs),
-        tuple(dict.fromkeys(reason for run in runs for reason in run.marks)),
-    )
-
-
-AnyPair = TypeVar("AnyPair", EvaluatedRun, EvaluatedDetectorRun)
-
-
-def _of_same_seed(runs: list[AnyPair], others: list[AnyPair]) -> list[tuple[AnyPair, AnyPair]]:
-    """The runs of both rows with a seed that both have."""
-    by_seed = {run.run.seed: run for run in others}
-    return [(run, by_seed[run.run.seed]) for run in runs if run.run.seed in by_seed]
-
-
-def _over_images(pairs: Sequence[tuple[EvaluatedRun, EvaluatedRun]]) -> float | None:
-    """p of the sign test over images, by how many seeds of each row were right; None where images differ."""
-    if not pairs or len({run.evaluation.inputs["manifest.csv"] for pair in pairs for run in pair}) > 1:
-        return None
-    difference = sum(_right(run) - _right(other) for run, other in pairs)
-    return sign_test(int((difference > 0).sum()), int((difference < 0).sum()))
+    return 100.0 * np.array([_right(run) - _right(other) for run, other in pairs])
 
 
 def _right(run: EvaluatedRun) -> np.ndarray:
     """Whether the fused network was right, image by image: 1 or 0."""
-    return _read_right(run.folder / "predictions.csv", run.evaluation.outputs["predictions.csv"])
+    return _read_right(run.folder / PREDICTIONS, run.evaluation.outputs[PREDICTIONS])
 
 
 @cache
 def _read_right(path: Path, sha256: str) -> np.ndarray:
     import numpy as np
 
-    with path.open(newline="") as file:
-        lines = csv.reader(file)
-        header = next(lines)
-        label, best = header.index("label"), header.index("fused_1")
-        return np.array([line[label] == line[best] for line in lines], np.int64)
+    said = read_predictions(path)
+    return np.array([label == best for label, best in zip(said["label"], said["fused_1"])], np.int64)
 
 
 def _counts(study: Study, sentence: str, key: str, column: str, unit: str = "M") -> Claim:
@@ -320,7 +418,7 @@ def _counts(study: Study, sentence: str, key: str, column: str, unit: str = "M")
             compared.append(Comparison(what, claimed))
             continue
         effect = (getattr(counted[row.id], key) - getattr(counted[row.plain.id], key)) / UNITS[unit]
-        said = SUPPORTED if abs(effect - claimed) <= ROUNDED_TO + 1e-9 else REFUTED
+        said = SUPPORTED if abs(effect - claimed) <= ROUNDED_TO + 1e-9 else CONTRADICTED
         leads = ("profile-complexity",)
         compared.append(Comparison(what, claimed, effect, verdict=said, anchors=leads, marks=marks))
     return Claim(sentence, unit, 3, compared)
@@ -338,7 +436,7 @@ def _latency(study: Study) -> Claim:
             continue
         ratio, low, high = ratio_of_medians(timed[row.id], timed[row.plain.id])
         bound = claimed + LATENCY_MARGIN
-        said = SUPPORTED if high <= bound else REFUTED if low > bound else OPEN
+        said = SUPPORTED if high <= bound else CONTRADICTED if low > bound else OPEN
         leads = ("profile-latency",)
         compared.append(Comparison(what, claimed, ratio, (low, high), verdict=said, anchors=leads, marks=marks))
     return Claim("Latency at inference is the plain network's (PD-A), or little more (PD-B).", RATIO, 3, compared)
@@ -349,23 +447,42 @@ def _branched() -> list[Row]:
     return [Row(kind, depth) for depth in DEPTHS for kind in BLOCKS]
 
 
-def _notes(study: Study) -> list[str]:
-    seeds = len(study.preset.seeds)
-    few = f" This study has {seeds}, so no claim on accuracy can be decided by it." if seeds < SEEDS_NEEDED else ""
+def _notes(study: Study, claims: Sequence[Claim]) -> list[str]:
     profiles = [("complexity", study.complexity), ("latency", study.latency)]
-    rows: list[Row | DetectorRow] = [*read_paper().rows, *read_paper().coco]
+    rows: list[AnyRow] = [*study.preset.classifiers, *study.preset.detectors]
     shown: list[AnyRun] = []
     for row in rows:
         shown += study.detectors(row) if isinstance(row, DetectorRow) else study.runs(row)
-    wanted = [Run(row, seed) for row in rows for seed in study.preset.seeds]
+    wanted = [Run(row, seed) for row in rows for seed in study.preset.seeds_of(row)]
     return [
-        f"Accuracy and AP: differences of the fused networks, in points. A verdict needs {SEEDS_NEEDED} seeds or more, "
-        f"an interval over them that leaves out 0, and for accuracy p < {1 - LEVEL:.2f} over the validation images "
-        f"(exact sign test, with one seed McNemar's; adjusted by Holm's method for the comparisons of a claim).{few}",
+        "Accuracy and AP: differences of the fused networks after the last epoch, in points, with the "
+        f"{LEVEL:.0%} interval over seeds and images (AP: over seeds alone). p is Holm's for the comparisons of "
+        "a claim; P(better) is how probable it is that one training of the first beats one of the second. "
+        f"{NO_DIFFERENCE.capitalize()}: within ±{MARGIN} points. What gives which verdict was written down before: "
+        "`docs/analysis-plan.md`.",
         "The published figures are of ImageNet and COCO; where the study has other data their size is not comparable, "
         "only their sign. Where a published difference is negative, the paper's own table is against the sentence.",
         "Parameters and FLOPs are counts. Latency: the interval is that of medians of interleaved rounds (from "
         f"their quartiles); up to {LATENCY_MARGIN:.0%} above the published ratio counts as equal.",
+        *_left_open_notes(claims),
         *not_shown_notes(study, wanted, [step for step, _ in profiles]),
         *marks_notes(study, shown, profiles),
     ]
+
+
+def _left_open_notes(claims: Sequence[Claim]) -> list[str]:
+    """Which comparisons have no verdict, and why: a sentence for each reason."""
+    reasons: dict[str, list[str]] = {}
+    for claim in claims:
+        for comparison in claim.comparisons:
+            if comparison.why_not:
+                reasons.setdefault(f"No verdict, as {comparison.why_not}", []).append(comparison.what)
+            elif comparison.verdict == NOT_TESTED:
+                reasons.setdefault("Not tested here, as the study has not both rows", []).append(comparison.what)
+    return [f"{reason}: {_first(whats)}." for reason, whats in reasons.items()]
+
+
+def _first(whats: Sequence[str]) -> str:
+    """Some of many, and how many more there are."""
+    more = f" and {len(whats) - NAMED} more" if len(whats) > NAMED else ""
+    return "; ".join(whats[:NAMED]) + more

@@ -33,7 +33,13 @@ ROLES = {
     "predictions": "Each validation image's best classes",
     "report": "The study as one page",
 }
-FORMATS = {".json": "application/json", ".csv": "text/csv", ".md": "text/markdown", ".html": "text/html"}
+FORMATS = {
+    ".json": "application/json",
+    ".csv": "text/csv",
+    ".md": "text/markdown",
+    ".html": "text/html",
+    ".xz": "application/x-xz",
+}
 
 
 def write_crate(preset: Preset) -> Path:
@@ -136,7 +142,7 @@ class _Crate:
         added = []
         for path in paths:
             place = Path("results", self.preset.name, path.relative_to(self.preset.results))
-            role = ROLES.get(path.stem, f"The study's {re.sub('[-_]', ' ', path.stem)}")
+            role = ROLES.get(path.name.partition(".")[0], f"The study's {re.sub('[-_]', ' ', path.stem)}")
             added.append(self._file(path, place, role))
         self.records += added
         return added

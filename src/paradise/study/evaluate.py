@@ -11,8 +11,9 @@ from paradise.study.data.loaders import EvaluationImages, Loader
 from paradise.study.data.manifest import Manifest
 from paradise.study.data.prepare import prepared
 from paradise.study.device import pick_device, use_precision
-from paradise.study.files import write_csv, write_json
+from paradise.study.files import write_json
 from paradise.study.hashes import sha256
+from paradise.study.predictions import FILE, FORMS, write_predictions
 from paradise.study.provenance import begin_record
 from paradise.study.records import Evaluated, Imported, Trained, write_record
 from paradise.study.registry import LOADERS
@@ -21,14 +22,12 @@ from paradise.study.runs import batch_size, data_of, fused_model, read_run, run_
 from paradise.study.steps.evaluate import entries
 from paradise.study.terminal.progress import reporting
 
-FORMS = ("trained", "fused")
-
 
 @torch.no_grad()
 def evaluate(folder: Path, threads: int, gpus: int | None = None) -> None:
     """Evaluates both forms in `folder`, in float32.
 
-    Writes `predictions.csv` (each image's five best classes), `metrics.json` (the accuracies alone) and
+    Writes `predictions.csv.xz` (each image's five best classes), `metrics.json` (the accuracies alone) and
     `evaluation.json` (the record).
 
     Args:
@@ -65,10 +64,10 @@ def evaluate(folder: Path, threads: int, gpus: int | None = None) -> None:
     if labels != manifest.val.labels:
         raise UserError(f"{folder}: evaluation saw {len(labels)} images, not the {len(manifest.val)} of the manifest")
     accuracy = {form: _accuracy(best[form], labels) for form in FORMS}
-    _write_predictions(folder / "predictions.csv", manifest.val.paths, labels, best)
+    write_predictions(folder / FILE, manifest.val.paths, labels, best)
     metrics = {form: {key: accuracy[form][key] for key in ("top1", "top5")} for form in ("fused", "trained")}
     write_json(folder / "metrics.json", metrics)
-    outputs = {file: sha256(folder / file) for file in ("predictions.csv", "metrics.json")}
+    outputs = {file: sha256(folder / file) for file in (FILE, "metrics.json")}
     measured = {"outputs": outputs, "images": len(labels), "logits": difference} | accuracy
     write_record(folder / "evaluation.json", Evaluated, record | measured)
 
@@ -110,12 +109,3 @@ def _accuracy(best: list[list[int]], labels: list[int]) -> dict[str, float]:
     hits5 = sum(label in classes for classes, label in zip(best, labels))
     shares = {"top1": 100 * hits1 / len(labels), "top5": 100 * hits5 / len(labels)}
     return {"top1_hits": hits1, "top5_hits": hits5} | shares
-
-
-def _write_predictions(path: Path, images: list[str], labels: list[int], best: dict[str, list[list[int]]]) -> None:
-    ranks = range(1, len(best["trained"][0]) + 1)
-    write_csv(
-        path,
-        ["image", "label", *(f"{form}_{rank}" for form in FORMS for rank in ranks)],
-        ((image, label, *a, *b) for image, label, a, b in zip(images, labels, best["trained"], best["fused"])),
-    )

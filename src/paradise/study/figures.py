@@ -19,8 +19,10 @@ from matplotlib.lines import Line2D
 from paradise.files import replacing
 from paradise.names import DEPTHS, PLAIN, list_kinds
 from paradise.study.paper import Line, read_paper
+from paradise.study.records import Trained
 from paradise.study.results import Study
 from paradise.study.rows import DetectorRow, Row
+from paradise.study.statistics import mean_interval
 
 INK = "#1c1c1c"
 # Okabe and Ito's palette (2008).
@@ -130,6 +132,14 @@ def study_figures(study: Study) -> dict[str, tuple[Figure, str]]:
             _training_curves(study),
             "Validation accuracy after each epoch, and the detectors' training loss.",
         ),
+        "gain": (
+            _gain(study),
+            "Points by which each network is ahead of the plain one after each epoch; 95 % intervals over seeds.",
+        ),
+        "accuracy-minutes": (
+            _accuracy_against_minutes(study),
+            "Top-1 accuracy of the fused networks against the minutes that a training took.",
+        ),
     }
     return {name: (figure, text) for name, (figure, text) in drawn.items() if figure}
 
@@ -189,6 +199,63 @@ def _accuracy_against(
     return figure
 
 
+def _gain(study: Study) -> Figure | None:
+    """Accuracy over the plain network's by epoch, seed by seed; None with fewer than two seeds."""
+    gains: dict[int, dict[Row, list[list[float]]]] = {}
+    for row in study.preset.models:
+        plain = {run.run.seed: read_log(run.folder) for run in study.runs(row.plain)}
+        logs = [(read_log(run.folder), plain.get(run.run.seed)) for run in study.runs(row) if row != row.plain]
+        both = [
+            [a - b for a, b in zip(log["val_top1"], other["val_top1"])]
+            for log, other in logs
+            if log and other and len(log["epoch"]) == len(other["epoch"])
+        ]
+        if len(both) > 1:
+            gains.setdefault(row.depth, {})[row] = both
+    if not gains:
+        return None
+    figure, axes = panels(len(gains), height=4.0)
+    for axis, (depth, rows) in zip(axes, gains.items()):
+        for shift, (row, seeds) in enumerate(rows.items()):
+            by_epoch = list(zip(*seeds))
+            intervals = [mean_interval(values) for values in by_epoch]
+            means = [statistics.fmean(values) for values in by_epoch]
+            reach = [(high - low) / 2 for low, high in filter(None, intervals)]
+            x = [epoch + 0.06 * (shift - len(rows) / 2) for epoch in range(1, len(means) + 1)]
+            axis.errorbar(x, means, reach, elinewidth=1, **kind_style(row.kind), label=row.family)
+        axis.axhline(0, color=INK, linewidth=0.8)
+        axis.set(title=f"{depth} layers", xlabel="epoch", ylabel="validation top-1 above the plain network's, points")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.legend(fontsize=7, handlelength=3)
+    return figure
+
+
+def _accuracy_against_minutes(study: Study) -> Figure | None:
+    """Accuracy against the time that a training took, the mean over seeds; None where nothing was trained."""
+    figure, (axis,) = panels(1, width=5.0, height=3.8)
+    drawn = [row for row in study.preset.classifiers if row.branches is None and _draw_minutes(axis, study, row)]
+    if not drawn:
+        return None
+    axis.set(xlabel="minutes of training", ylabel="top-1 accuracy, %")
+    axis.margins(0.12)
+    axis.legend(fontsize=7)
+    return figure
+
+
+def _draw_minutes(axis: Any, study: Study, row: Row) -> bool:
+    """One row's point, if it has been trained."""
+    runs = [(run.record, run.evaluation.fused.top1) for run in study.runs(row)]
+    points = [(record.seconds / 60, top1) for record, top1 in runs if isinstance(record, Trained)]
+    if not points:
+        return False
+    minutes, top1 = zip(*points)
+    spread = statistics.stdev(top1) if len(top1) > 1 else 0.0
+    look = style(5) if row.longer else kind_style(row.kind)
+    look |= {"linestyle": "none", "fillstyle": _fill(row.depth)}
+    axis.errorbar(statistics.fmean(minutes), statistics.fmean(top1), spread, elinewidth=1, **look, label=row.label)
+    return True
+
+
 def _fill(depth: int) -> Any:
     return "full" if depth == DEPTHS[0] else "none"
 
@@ -224,13 +291,16 @@ def _group(row: Row | DetectorRow) -> str:
     """The panel that a row's curve is in."""
     if isinstance(row, DetectorRow):
         return row.title
-    return row.plain.label if row.whole else f"branches of {row.plain.label}"
+    return row.plain.label if row.branches is None else f"branches of {row.plain.label}"
 
 
 def _short(row: Row | DetectorRow) -> str:
     """As short as a legend wants it: "PD-B, standard1 + group"; "PD-B inside"."""
-    branches = row.branches if isinstance(row, Row) else None
-    return f"{row.family}, {' + '.join(branches)}" if branches else row.family
+    if isinstance(row, DetectorRow):
+        return row.family
+    if row.longer:
+        return f"{row.family}, longer"
+    return f"{row.family}, {' + '.join(row.branches)}" if row.branches else row.family
 
 
 @dataclass(frozen=True)

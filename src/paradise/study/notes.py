@@ -40,8 +40,8 @@ def accuracy_notes(study: Study, rows: Collection[Row]) -> list[str]:
         same = sum(run.evaluation.trained.top1_hits == run.evaluation.fused.top1_hits for run in runs)
         notes += [
             "Accuracy of the fused network after the last epoch, on "
-            f"{each(run.evaluation.images for run in runs)} held-out images; seed {each(study.preset.seeds)}. Each "
-            "run's best epoch stands in the CSV.",
+            f"{each(run.evaluation.images for run in runs)} held-out images; "
+            f"seed {each(run.run.seed for run in runs)}. Each run's best epoch stands in the CSV.",
             f"Trained and fused network have equally many top-1 hits in {same} of {len(runs)} runs; their logits "
             f"differ by at most {max(run.evaluation.logits.relative for run in runs):.0e} of the largest.",
             f"Trained on {each(run.record.machine for run in runs)} in {each(run.record.precision for run in runs)}, "

@@ -296,6 +296,8 @@ class Preset(PresetPart):
     """The rows to train, or 'all' 19 of the paper's two classification tables."""
     seeds: Seeds
     """Every row is trained once with each; several give mean ± standard deviation."""
+    row_seeds: dict[Name, Seeds] | None = None
+    """Other seeds for some rows: a row or a pattern (*, ?) → seeds."""
     data: Data
     training: Recipe
     overrides: dict[Name, RecipeChanges] | None = None  # type: ignore[valid-type]
@@ -373,17 +375,26 @@ class Preset(PresetPart):
     @property
     def runs(self) -> list[Run]:
         """The trainings of its classification rows, and the checkpoints of others."""
-        trained = [Run(row, seed) for row in self._rows for seed in self.seeds]
+        trained = [Run(row, seed) for row in self._rows for seed in self.seeds_of(row)]
         return trained + [Run(row, None) for row in self.models if row.id in (self.checkpoints or {})]
 
     @property
     def detector_runs(self) -> list[Run]:
-        return [Run(row, seed) for row in self._detectors for seed in self.seeds]
+        return [Run(row, seed) for row in self._detectors for seed in self.seeds_of(row)]
 
     @property
     def evidence_seeds(self) -> list[int]:
         """The seeds of what evidence trains."""
         return self.evidence.seeds if self.evidence else EVIDENCE_SEEDS
+
+    def seeds_of(self, row: Row | DetectorRow) -> list[int]:
+        """The seeds that `row` is trained with; a detector's are its backbone's."""
+        name = row.id if isinstance(row, Row) else row.backbone.id
+        found = self.seeds
+        for pattern, seeds in (self.row_seeds or {}).items():
+            if fnmatchcase(name, pattern):
+                found = seeds
+        return found
 
     def recipe(self, row: Row) -> Recipe:
         """The training recipe of `row`: `training`, changed by each of the `overrides` that matches."""
@@ -407,6 +418,12 @@ class Preset(PresetPart):
             if name not in models:
                 raise UserError(f"checkpoints: '{name}' is none of the preset's models{nearest(name, models)}")
         _check_patterns("overrides", self.overrides or {}, known)
+        _check_patterns("row_seeds", self.row_seeds or {}, known)
+        for row in self._rows:
+            if row.longer and self.recipe(row).epochs <= self.recipe(row.plain).epochs:
+                raise UserError(
+                    f"rows: '{row}' is trained no longer than '{row.plain}'; give it more epochs in 'overrides'"
+                )
         if self.detection is None:
             return
         folders = [Path(part.folder).absolute() for part in (self.data, self.detection)]

@@ -76,7 +76,7 @@ class Study:
 
     def runs(self, row: Row) -> list[EvaluatedRun]:
         """The runs of `row`, one for each seed that counts."""
-        found = (self._classifier(Run(row, seed)) for seed in self.preset.seeds)
+        found = (self._classifier(Run(row, seed)) for seed in self.preset.seeds_of(row))
         return [run for run in found if run is not None]
 
     def imported(self, row: Row) -> list[EvaluatedRun]:
@@ -89,7 +89,7 @@ class Study:
         """The runs of a detection row, one for each seed that counts; none where the preset has no section for them."""
         if self.preset.detection is None:
             return []
-        found = (self._detector(Run(row, seed)) for seed in self.preset.seeds)
+        found = (self._detector(Run(row, seed)) for seed in self.preset.seeds_of(row))
         return [run for run in found if run is not None]
 
     def evidence(self, piece: str) -> EvidenceRecord | None:

@@ -1,7 +1,8 @@
 """Rows as values: what the paper's tables have a line of, and all that is asked of one. No torch here.
 
 A row is one training. Its identifier names its folder and is what the commands take: `pd_b_resnet18`, or for the branch
-ablation `pd_b_resnet18-standard1-skeleton`; a detector's is `retinanet-pd_b_resnet50`. Nothing else takes a name apart.
+ablation `pd_b_resnet18-standard1-skeleton`; a plain network that is trained as many minutes as ParaDise's is
+`resnet18-longer`; a detector's is `retinanet-pd_b_resnet50`. Nothing else takes a name apart.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from paradise.resnet import ResNet
 
 INSIDE = "inside"  # what is added to the name of a row that has blocks in all of its detector
+LONGER = "longer"  # what is added to the name of a plain network that is trained for more epochs
 IMPORTED = "imported"  # the run that is a checkpoint of others
 
 
@@ -29,6 +31,7 @@ class Row:
     kind: str  # a module of `paradise.models`
     depth: int
     branches: tuple[str, ...] | None = None  # of the ablation; otherwise the kind's own
+    longer: bool = False  # the plain network, trained for more epochs
 
     @classmethod
     def parse(cls, text: str) -> Row:
@@ -40,6 +43,8 @@ class Row:
         """
         name, *branches = text.split("-")
         kind, depth = parse_model(name)
+        if branches == [LONGER] and kind == PLAIN:
+            return cls(kind, depth, longer=True)
         row = cls.of(kind, depth, branches) if branches else cls(kind, depth)
         if row.id != text:
             raise UserError(f"the row '{text}' is called '{row.id}'")
@@ -76,7 +81,7 @@ class Row:
 
     @property
     def id(self) -> str:
-        return "-".join((self.model, *(self.branches or ())))
+        return "-".join((self.model, *(self.branches or ()), *([LONGER] if self.longer else [])))
 
     def __str__(self) -> str:
         return self.id
@@ -95,6 +100,7 @@ class Row:
     def label(self) -> str:
         """As it is printed: "PD-B-ResNet18", with the branches of an ablation's row behind it."""
         name = f"ResNet{self.depth}" if self.kind == PLAIN else f"{self.family}-ResNet{self.depth}"
+        name = f"{name}, trained longer" if self.longer else name
         return f"{name}, {' + '.join(map(str.title, self.branches))}" if self.branches else name
 
     @property
@@ -104,8 +110,8 @@ class Row:
 
     @property
     def whole(self) -> bool:
-        """Whether it is a model of the first table, not a part of one."""
-        return self.branches is None
+        """Whether it is a model of the first table, not a part of one nor trained otherwise."""
+        return self.branches is None and not self.longer
 
     @property
     def has_all_branches(self) -> bool:

@@ -49,23 +49,28 @@ class CrossedMean:
         """Of a mean outside ± `margin`, by two one-sided tests (Schuirmann, 1987)."""
         return self._tail(margin - abs(self.mean))
 
-    @property
-    def smallest_seen(self) -> float:
-        """The smallest effect that these seeds and images would have told from zero, with the power `POWER`."""
-        return self._reach((1 - LEVEL) / 2) + self._reach(1 - POWER)
+    def smallest_seen(self, comparisons: int = 1) -> float:
+        """The smallest effect that these seeds and images would have told from zero, with the power `POWER`.
 
-    def seeds_to_decide(self, margin: float) -> int | None:
+        Args:
+            comparisons: How many the error of 1 − `LEVEL` is shared by, in equal parts.
+        """
+        return self._reach((1 - LEVEL) / 2 / comparisons) + self._reach(1 - POWER)
+
+    def seeds_to_decide(self, margin: float, comparisons: int = 1) -> int | None:
         """How many seeds would tell the mean from zero, or from `margin`, were it and the variances as they are.
 
         Args:
             margin: Below it a difference does not matter.
+            comparisons: How many the error of 1 − `LEVEL` is shared by, in equal parts.
 
         Returns:
             The smallest number; None where the images alone leave it open, whatever the seeds.
         """
+        error, effect = (1 - LEVEL) / comparisons, abs(self.mean)
         for seeds in range(self.seeds, MOST_SEEDS + 1):
             with_seeds = replace(self, seeds=seeds)
-            if min(with_seeds.p, with_seeds.p_outside(margin)) < 1 - LEVEL:
+            if effect > with_seeds._reach(error / 2) or margin - effect > with_seeds._reach(error):
                 return seeds
         return None
 

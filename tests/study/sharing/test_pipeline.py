@@ -77,7 +77,7 @@ def test_a_stage_says_what_it_is_made_of_and_what_is_kept(digits):
         "cmd": f"snakemake {RUN}/evaluation.json --forcerun evaluate --configfile config/digits.yaml",
         "params": [{"results/digits/settings.json": ["evaluate-pd_b_resnet18-seed0"]}],
         "deps": ["data/digits/manifest.csv", f"{RUN}/fused.safetensors", f"{RUN}/weights.safetensors"],
-        "outs": [{f"{RUN}/predictions.csv": {"persist": True}}, {f"{RUN}/evaluation.json": {"persist": True}}],
+        "outs": [{f"{RUN}/predictions.csv.xz": {"persist": True}}, {f"{RUN}/evaluation.json": {"persist": True}}],
         "metrics": [{f"{RUN}/metrics.json": {"persist": True, "cache": False}}],
     }
     assert stages["settings"] == {

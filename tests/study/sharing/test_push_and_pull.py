@@ -310,7 +310,7 @@ def test_another_study_travels_as_a_folder_without_weights_and_views(pushed, cap
     monkeypatch.chdir(tmp_path / "clone")
     assert said(capsys, pull) == ["18 of 18 stages are as recorded", ABSENT, "results/other: 4 of 4 runs are here"]
     assert not list(Path("results/other").rglob("*.safetensors"))
-    assert Path("results/other/resnet18/seed0/predictions.csv").exists()
+    assert Path("results/other/resnet18/seed0/predictions.csv.xz").exists()
 
 
 def test_a_folder_with_results_that_must_not_be_shown_is_refused(pushed):

@@ -1,6 +1,7 @@
 """Tables of a study written here: what is shown, what is marked, and what must not be shown."""
 
 import csv
+import lzma
 import re
 import shutil
 import statistics
@@ -13,6 +14,7 @@ from conftest import PAPER, REPOSITORY, changed
 from written import IMAGES, change_record, job_of, make_preset, make_study, other_code, write_job
 
 from paradise.errors import UserError
+from paradise.study.predictions import FILE as PREDICTIONS
 from paradise.study.preset import Preset
 from paradise.study.records import View, read_record
 from paradise.study.registry import TABLES
@@ -219,8 +221,8 @@ def of_other_weights(preset: Preset) -> Preset:
 
 
 def of_other_predictions(preset: Preset) -> Preset:
-    path = Path(preset.results, "resnet18", "seed0", "predictions.csv")
-    path.write_text(path.read_text().replace("val/0/0000.png", "val/0/9999.png"))
+    path = Path(preset.results, "resnet18", "seed0", PREDICTIONS)
+    path.write_bytes(lzma.compress(lzma.decompress(path.read_bytes()).replace(b"val/0/0000.png", b"val/0/9999.png")))
     return preset
 
 
@@ -233,7 +235,7 @@ def of_other_predictions(preset: Preset) -> Preset:
             "it was made of another weights.safetensors; "
             "results/digits/resnet18/seed0/weights.safetensors changed since it was made",
         ),
-        (of_other_predictions, "results/digits/resnet18/seed0/predictions.csv changed since it was made"),
+        (of_other_predictions, "results/digits/resnet18/seed0/predictions.csv.xz changed since it was made"),
     ],
 )
 def test_a_run_of_other_settings_or_files_is_not_shown(change, why):
@@ -346,7 +348,7 @@ def test_a_table_says_what_it_was_made_of_and_is_the_same_each_time():
     assert set(written[0]) == {f"{name}.{kind}" for name in wanted(preset) for kind in ("csv", "md", "json")}
     record = read_record(preset.results / "tables" / "claims.json", View)
     assert record is not None and record.of == {"table": "claims"}
-    assert {"resnet18/seed0/predictions.csv", "profile/latency.json", "coco.csv"} <= set(record.inputs)
+    assert {"resnet18/seed0/predictions.csv.xz", "profile/latency.json", "coco.csv"} <= set(record.inputs)
     assert set(record.outputs) == {"claims.md", "claims.csv"}
     survey = Survey(preset)
     assert not any(survey.why_stale(job_of(preset, "table", table=name)) for name in wanted(preset))

@@ -113,7 +113,7 @@ def test_the_steps_one_by_one(project):
     assert {path.name for path in folder.iterdir()} == {
         *("weights.safetensors", "log.csv", "run.json"),
         *("fused.safetensors", "fused.json"),
-        *("evaluation.json", "metrics.json", "predictions.csv"),
+        *("evaluation.json", "metrics.json", "predictions.csv.xz"),
     }
 
 

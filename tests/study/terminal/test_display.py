@@ -176,7 +176,7 @@ def test_what_an_evaluation_measured_of_the_fused_form_is_said(tmp_path, text, s
     folder.mkdir(parents=True)
     if text is not None:
         (folder / "metrics.json").write_text(text)
-    outputs = [str(folder / name) for name in ("predictions.csv", "metrics.json", "evaluation.json")]
+    outputs = [str(folder / name) for name in ("predictions.csv.xz", "metrics.json", "evaluation.json")]
     assert handler._result(Job("evaluate", "Evaluating", None, outputs, 0)) == (said and f"{said} fused")
     assert handler.measured == ({"pd_b_resnet18/seed0": said} if said else {})
     assert handler._result(Job("train", "Training", None, [str(folder / "run.json")], 0)) is None

@@ -4,6 +4,7 @@ import signal
 
 import pytest
 import torch
+from torch import nn
 
 from paradise.errors import UserError
 from paradise.study.training.state import States
@@ -97,12 +98,13 @@ def test_what_a_killed_run_was_writing_is_removed(states):
 
 def test_a_disk_without_room_is_refused_before_the_training(states):
     states.save(1, {"step": 1})
-    states.require_room(1000, 1000)
+    states.require_room(nn.Linear(2, 2), moments=2)
+    large = nn.Linear(10**6, 10**6, bias=False, device="meta")  # 4 TB
     with pytest.raises(UserError) as refused:
-        states.require_room(10**18, 10**15)
+        states.require_room(large, moments=2)
     assert re.fullmatch(
         rf"{states.folder.parent}: the disk is too full for this training, whose states and weights take "
-        r"2001000000000 MB more, and \d+ MB are free; make room, or choose another --output",
+        r"28000000 MB more, and \d+ MB are free; make room, or choose another --output",
         str(refused.value),
     )
 

@@ -32,7 +32,7 @@ SHARES = (0.55, 0.4, 0.05)
 PER_IMAGE = (4, 8)
 INK = 64  # of 255: what is fainter belongs to no box
 # Areas of boxes, in square pixels, as COCO parts them.
-SIZES = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, SIDE**2 + 1)}
+SIZES = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, SIDE**2)}
 NAME = re.compile(r"[0-9]{5,}\.png")
 CATEGORIES = [{"id": label + 1, "name": str(label)} for label in LABELS]
 

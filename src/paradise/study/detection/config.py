@@ -96,7 +96,7 @@ def write_config(row: DetectorRow, preset: Preset, output: Path) -> None:
         raise UserError(f"{output} is no .py file, as mmdetection's configurations are; choose another name")
     section = preset.detection_of(row)
     prepared(section)
-    weights = Run(row.backbone, preset.seeds[0]).folder(preset.results) / "weights.safetensors"
+    weights = Run(row.backbone, preset.seeds_of(row)[0]).folder(preset.results) / "weights.safetensors"
     text = study_config(row, section, weights).pretty_text
     if "{{" in text:
         raise UserError(

@@ -109,9 +109,7 @@ def train_detector(
             print(f"{title}: {path} is damaged; going back to the state before it", file=sys.stderr)
         runner = _build_runner(detector_config(row, section, weights), seed, scratch)
         if first:
-            size = sum(value.nbytes for value in runner.model.state_dict().values())
-            trained = sum(parameter.nbytes for parameter in runner.model.parameters() if parameter.requires_grad)
-            states.require_room(size + 2 * trained, size)  # AdamW keeps two moments of each, SGD one
+            states.require_room(runner.model, moments=2)  # AdamW's; SGD, of mmdetection's own recipe, keeps one
         done = state["iteration"] if state else 0
         with reporting(title, runner.max_iters, done, silent=not first) as report:
             watch = Watch(row, seed, report, states if first else None, save_minutes * 60, caught, state, changes)

@@ -14,6 +14,7 @@ from paradise.study import figures
 from paradise.study.claims import ClaimsTable
 from paradise.study.evidence.section import Section, sections
 from paradise.study.files import write_text
+from paradise.study.forest import CAPTION, draw_forest
 from paradise.study.notes import AnyRun, reasons_text
 from paradise.study.paper import read_paper
 from paradise.study.preset import Preset
@@ -43,14 +44,18 @@ def write_report(preset: Preset) -> None:
         UserError: A file cannot be written.
     """
     study = Study(preset, strict=False)
+    runs, tables = _runs(study), _tables(study)
+    claims = [(title, table) for title, table in tables if isinstance(table, ClaimsTable)]
     drawn = figures.study_figures(study)
     evidence = sections(study)
     of_study = {name: figure for name, (figure, _) in drawn.items()}
+    for _, table in claims:
+        if forest := draw_forest(table):
+            of_study["claims"] = forest
     of_study |= {f"evidence-{section.name}": section.figure for section in evidence}
     of_study["workflow"] = draw_workflow(list_edges(study.survey, "report"))
     pictures = figures.draw(of_study)
     figures.save(pictures, preset.results / "figures")
-    runs, tables = _runs(study), _tables(study)
     text = (
         _environment()
         .get_template("report.html.jinja")
@@ -61,7 +66,8 @@ def write_report(preset: Preset) -> None:
             missing=list_missing(study),
             damaged=list_refused(study, damaged=True),
             refused=list_refused(study, damaged=False),
-            claims=[(title, table) for title, table in tables if isinstance(table, ClaimsTable)],
+            claims=claims,
+            forest=CAPTION if "claims" in of_study else None,
             tables=[(title, table) for title, table in tables if not isinstance(table, ClaimsTable)],
             figures={name: text for name, (_, text) in drawn.items()},
             evidence=evidence,
@@ -111,7 +117,7 @@ def _counts(study: Study, evidence: Sequence[Section]) -> list[tuple[str, int, i
     """What there is of the study: what, how many, of how many."""
     preset = study.preset
     there = sum(len(study.runs(row)) for row in preset.classifiers)
-    counts = [("classification runs", there, len(preset.classifiers) * len(preset.seeds))]
+    counts = [("classification runs", there, sum(len(preset.seeds_of(row)) for row in preset.classifiers))]
     if preset.detectors:
         found = sum(len(study.detectors(row)) for row in preset.detectors)
         counts.append(("detectors", found, len(preset.detector_runs)))

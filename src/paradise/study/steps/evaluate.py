@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from paradise.study.agreement import check_evaluation
+from paradise.study.predictions import FILE as PREDICTIONS
 from paradise.study.preset import Preset
 from paradise.study.records import Evaluated
 from paradise.study.rows import Row
@@ -31,7 +32,7 @@ STEP = Step(
     about="accuracy of both forms",
     schema=Evaluated,
     record="{results}/{row}/{run}/evaluation.json",
-    outputs=("{results}/{row}/{run}/metrics.json", "{results}/{row}/{run}/predictions.csv"),
+    outputs=("{results}/{row}/{run}/metrics.json", f"{{results}}/{{row}}/{{run}}/{PREDICTIONS}"),
     jobs=runs,
     entries=lambda preset, wildcards: entries(row_of(wildcards), preset.data.dataset, preset.data.loader),
     inputs=_inputs,
@@ -44,7 +45,7 @@ STEP = Step(
 
 
 def command(folder: RunFolder, threads: Threads = 1, gpus: Gpus = None) -> None:
-    """Evaluate the trained and the fused form in a folder: evaluation.json, metrics.json, predictions.csv."""
+    """Evaluate the trained and the fused form in a folder: evaluation.json, metrics.json, predictions.csv.xz."""
     reserve(gpus)
     from paradise.study.evaluate import evaluate
 

@@ -44,7 +44,9 @@ STEP = Step(
     schema=Trained,
     record="{results}/{row}/seed{seed}/run.json",
     outputs=("{results}/{row}/seed{seed}/weights.safetensors", "{results}/{row}/seed{seed}/log.csv"),
-    jobs=lambda preset: [{"row": row.id, "seed": str(seed)} for row in preset.classifiers for seed in preset.seeds],
+    jobs=lambda preset: [
+        {"row": row.id, "seed": str(seed)} for row in preset.classifiers for seed in preset.seeds_of(row)
+    ],
     entries=lambda preset, wildcards: entries(row_of(wildcards), preset.data.dataset, preset.data.loader),
     inputs=lambda preset, wildcards: manifest(preset),
     settings=_settings,

@@ -45,7 +45,9 @@ STEP = Step(
     ),
     jobs=lambda preset: [{"start": start, "seed": str(seed)} for start in STARTS for seed in preset.evidence_seeds],
     entries=_entries,
-    inputs=lambda preset, wildcards: manifest(preset) | {"source": weights_of(preset, Run(SOURCE, preset.seeds[0]))},
+    inputs=lambda preset, wildcards: (
+        manifest(preset) | {"source": weights_of(preset, Run(SOURCE, preset.seeds_of(SOURCE)[0]))}
+    ),
     settings=_settings,
     packages=("torch", "nvidia-dali-cuda130"),
     weights=("weights.safetensors",),

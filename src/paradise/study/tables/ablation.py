@@ -25,7 +25,7 @@ def make(study: Study) -> Table:
         table.add(*_line(study, line), downloads(runs))
         shown += runs
     rows = list(dict.fromkeys(row for line in lines for row in line.rows))
-    wanted = [Run(row, seed) for row in rows for seed in study.preset.seeds]
+    wanted = [Run(row, seed) for row in rows for seed in study.preset.seeds_of(row)]
     table.notes += accuracy_notes(study, rows)
     table.notes += not_run_notes(wanted, shown, study)
     table.notes += not_shown_notes(study, wanted)
@@ -59,6 +59,6 @@ TABLE = StudyTable(
     title="Table 2: the branches, on ResNet18",
     order=2,
     make=make,
-    shows=lambda preset: record_places(Run(row, seed) for row in _rows(preset) for seed in preset.seeds),
+    shows=lambda preset: record_places(Run(row, seed) for row in _rows(preset) for seed in preset.seeds_of(row)),
     published=(FOLDER / "ablation.csv",),
 )

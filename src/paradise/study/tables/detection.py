@@ -37,7 +37,7 @@ def make(study: Study) -> Table:
         csv |= provenance(runs, study.marked.get("profile_detectors", ()))
         table.add(csv, cells, downloads(runs))
         shown += runs
-    wanted = [Run(row, seed) for row in paper.detectors for seed in study.preset.seeds]
+    wanted = [Run(row, seed) for row in paper.detectors for seed in study.preset.seeds_of(row)]
     table.notes += _notes(study, shown)
     table.notes += not_run_notes(wanted, shown, study)
     table.notes += not_shown_notes(study, wanted, ("profile_detectors",))
@@ -103,11 +103,11 @@ def _notes(study: Study, runs: Sequence[EvaluatedDetectorRun]) -> list[str]:
     )
     if runs:
         notes.append(
-            f"On {each(run.evaluation.images for run in runs)} held-out images; seed {each(study.preset.seeds)}; "
-            f"trained {each(run.record.iterations for run in runs)} iterations on "
-            f"{each(run.record.machine for run in runs)}, commit {each(run.record.short_commit for run in runs)}. "
-            "Outputs differ: the largest difference of any head's output between both forms, as a part of the largest "
-            "output."
+            f"On {each(run.evaluation.images for run in runs)} held-out images; "
+            f"seed {each(run.run.seed for run in runs)}; trained {each(run.record.iterations for run in runs)} "
+            f"iterations on {each(run.record.machine for run in runs)}, commit "
+            f"{each(run.record.short_commit for run in runs)}. Outputs differ: the largest "
+            "difference of any head's output between both forms, as a part of the largest output."
         )
     if study.detection:
         profile = study.detection

@@ -35,7 +35,7 @@ def make(study: Study) -> Table:
             csv |= extra_csv | {"top1_best_epoch": best_epoch(runs)} | provenance(runs, *marks)
             table.add(csv, [Value(model), *quantities, *extra], downloads(runs))
             shown += runs
-    wanted = [Run(row, seed) for row in published for seed in study.preset.seeds]
+    wanted = [Run(row, seed) for row in published for seed in study.preset.seeds_of(row)]
     wanted += [Run(row, None) for row in published if row.id in (study.preset.checkpoints or {})]
     table.notes += accuracy_notes(study, published)
     table.notes += not_run_notes(wanted, shown, study)

@@ -84,7 +84,7 @@ def train(
             processes.gather(None)  # nobody reads a state that is being deleted
             begin(training)
             if first:
-                training.require_room()
+                training.states.require_room(training.model, moments=1 if training.recipe.momentum else 0)
             training.resume(accept_changes)
             training.train(save_minutes * 60)
             training.save()  # where the weights cannot be written, nothing is lost
@@ -195,12 +195,6 @@ class Training:
             self.clock = Clock(**own["clock"])
             _set_generators(own["generators"], self.device)
             self.say(f"going on from step {self.step} of {self.steps * self.recipe.epochs}")
-
-    def require_room(self) -> None:
-        """Raises UserError where the disk has no room for states and weights."""
-        weights = sum(value.nbytes for value in self.model.state_dict().values())
-        momentum = sum(parameter.nbytes for parameter in self.model.parameters()) if self.recipe.momentum else 0
-        self.states.require_room(weights + momentum, weights)
 
     def save(self) -> None:
         """Saves where the run is; all processes together."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from paradise.errors import UserError
 from paradise.files import megabytes, replacing
@@ -51,13 +52,16 @@ class States:
         except UserError as error:
             raise UserError(f"{error}; the same command goes on from {self.newest() or 'the beginning'}") from None
 
-    def require_room(self, state: int, weights: int) -> None:
+    def require_room(self, model: nn.Module, moments: int) -> None:
         """Raises UserError where the disk has no room for what a run writes: the states that are kept, and the weights.
 
         Args:
-            state: Bytes of one state.
-            weights: Bytes of the weights.
+            model: What is trained.
+            moments: How many values the optimizer keeps of each trained parameter.
         """
+        weights = sum(value.nbytes for value in model.state_dict().values())
+        trained = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
+        state = weights + moments * trained
         needed = KEPT * state + weights - sum(path.stat().st_size for path in self._paths())
         free = shutil.disk_usage(self.folder).free
         if needed > free:
