@@ -1,6 +1,7 @@
 """An edit that was sealed anew is told where a number follows from others; and no record ends in a traceback."""
 
 import json
+import lzma
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -130,14 +131,20 @@ def test_a_file_beside_a_record_that_was_edited_with_its_hash_is_told(preset, st
     for path in job.outputs[:-1]:
         if path.name in job.step.weights:
             continue
-        content = path.read_text()
-        for damaged in ("", "\0", content[: len(content) // 2], content.replace("1", "2"), "[" * 20_000, "{}", '"x'):
-            path.write_text(damaged)
+        whole = path.read_bytes()
+        packed = path.suffix == ".xz"
+        content = (lzma.decompress(whole) if packed else whole).decode()
+        texts = ("", "\0", content[: len(content) // 2], content.replace("1", "2"), "[" * 20_000, "{}", '"x')
+        written = [text.encode() for text in texts]
+        if packed:  # damaged before and after it was packed
+            written += [*map(lzma.compress, written), whole[: len(whole) // 2], whole[:-1], b"x" + whole]
+        for damaged in written:
+            path.write_bytes(damaged)
             text = edit(job, ("outputs", path.name), sha256(path))
             (reason,) = Survey(preset).refused(job)
             assert reason.kind == "outputs" and str(reason).startswith(f"{path}"), damaged[:20]
             job.record.write_text(text)
-            path.write_text(content)
+            path.write_bytes(whole)
     assert not Survey(preset).refused(job)
 
 

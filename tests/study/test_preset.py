@@ -430,7 +430,9 @@ def test_some_rows_have_other_seeds():
 
 def test_seeds_of_rows_that_there_are_none_of_are_refused():
     refused(DIGITS | {"row_seeds": {"vgg*": [0]}}, "row_seeds: 'vgg*' matches no row; choose from resnet18, @")
-    refused(DIGITS | {"row_seeds": {"*": []}}, "'row_seeds.*': []: list should have at least 1 item")
+    refused(
+        DIGITS | {"row_seeds": {"*": []}}, "'row_seeds.*': []: list should have at least 1 item after validation, not 0"
+    )
 
 
 def test_a_row_that_is_trained_longer_needs_more_epochs():

@@ -26,6 +26,7 @@ from paradise.study.results import EvaluatedRun, Study
 from paradise.study.rows import DetectorRow, Row, Run
 from paradise.study.stale import Reason
 from paradise.study.statistics import (
+    ERROR,
     LEVEL,
     CrossedMean,
     crossed_mean,
@@ -371,9 +372,9 @@ def verdict(effect: float, p: float, p_outside: float) -> str:
         p: Of no difference, on both sides.
         p_outside: Of a difference outside ± `MARGIN`.
     """
-    if p < 1 - LEVEL:
+    if p < ERROR:
         return SUPPORTED if effect > 0 else CONTRADICTED
-    return NO_DIFFERENCE if p_outside < 1 - LEVEL else OPEN
+    return NO_DIFFERENCE if p_outside < ERROR else OPEN
 
 
 def _published_top1() -> dict[Row, float]:

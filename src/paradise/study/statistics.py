@@ -13,7 +13,8 @@ from paradise.study.records import Timing
 if TYPE_CHECKING:
     import numpy as np
 
-LEVEL = 0.95
+ERROR = 0.05  # how often a difference is seen where there is none
+LEVEL = 1 - ERROR
 POWER = 0.8  # with which the smallest effect that a study sees would have been seen
 MOST_SEEDS = 1000  # that are reckoned with
 
@@ -37,7 +38,7 @@ class CrossedMean:
     @property
     def interval(self) -> tuple[float, float]:
         """The confidence interval at the level `LEVEL`."""
-        reach = self._reach((1 - LEVEL) / 2)
+        reach = self._reach(ERROR / 2)
         return self.mean - reach, self.mean + reach
 
     @property
@@ -53,21 +54,21 @@ class CrossedMean:
         """The smallest effect that these seeds and images would have told from zero, with the power `POWER`.
 
         Args:
-            comparisons: How many the error of 1 − `LEVEL` is shared by, in equal parts.
+            comparisons: How many the error of `ERROR` is shared by, in equal parts.
         """
-        return self._reach((1 - LEVEL) / 2 / comparisons) + self._reach(1 - POWER)
+        return self._reach(ERROR / 2 / comparisons) + self._reach(1 - POWER)
 
     def seeds_to_decide(self, margin: float, comparisons: int = 1) -> int | None:
         """How many seeds would tell the mean from zero, or from `margin`, were it and the variances as they are.
 
         Args:
             margin: Below it a difference does not matter.
-            comparisons: How many the error of 1 − `LEVEL` is shared by, in equal parts.
+            comparisons: How many the error of `ERROR` is shared by, in equal parts.
 
         Returns:
             The smallest number; None where the images alone leave it open, whatever the seeds.
         """
-        error, effect = (1 - LEVEL) / comparisons, abs(self.mean)
+        error, effect = ERROR / comparisons, abs(self.mean)
         for seeds in range(self.seeds, MOST_SEEDS + 1):
             with_seeds = replace(self, seeds=seeds)
             if effect > with_seeds._reach(error / 2) or margin - effect > with_seeds._reach(error):
@@ -83,8 +84,8 @@ class CrossedMean:
 
     def _tail(self, distance: float) -> float:
         """The share of one side that begins so far from the mean; more than a half where `distance` is negative."""
-        if distance < 0:
-            return 1 - self._tail(-distance)
+        if distance <= 0:
+            return 0.5 if distance == 0 else 1 - self._tail(-distance)
         low, high = -700.0, math.log(0.5)  # of the logarithm of the share
         for _ in range(60):
             middle = (low + high) / 2
