@@ -165,12 +165,23 @@ class ClaimsTable:
         for claim in self.claims:
             for comparison in claim.comparisons:
                 low, high = comparison.interval or (None, None)
-                of_claim = {"claim": claim.sentence, "unit": claim.unit, "comparison": comparison.what}
-                numbers = {"published": comparison.published, "measured": comparison.effect, "low": low, "high": high}
-                said = {"p": comparison.p, "better": comparison.better, "seeds": comparison.seeds}
-                said |= {"verdict": comparison.verdict, "smallest_seen": comparison.smallest_seen}
-                said |= {"seeds_to_decide": comparison.seeds_to_decide, "marks": reasons_text(comparison.marks)}
-                lines.append(of_claim | numbers | said)
+                line: CsvLine = {
+                    "claim": claim.sentence,
+                    "unit": claim.unit,
+                    "comparison": comparison.what,
+                    "published": comparison.published,
+                    "measured": comparison.effect,
+                    "low": low,
+                    "high": high,
+                    "p": comparison.p,
+                    "better": comparison.better,
+                    "seeds": comparison.seeds,
+                    "verdict": comparison.verdict,
+                    "smallest_seen": comparison.smallest_seen,
+                    "seeds_to_decide": comparison.seeds_to_decide,
+                    "marks": reasons_text(comparison.marks),
+                }
+                lines.append(line)
         return lines
 
 
