@@ -124,7 +124,7 @@ def test_what_is_not_decided_says_what_would_have_been_seen_and_how_many_seeds_w
         if mean.seeds_to_decide(0.5)
         else "more seeds would not decide"
     )
-    assert found.texts(compared)[-1] == f"not decided ({mean.smallest_seen():.2f} would have been seen; {words})"
+    assert found.texts(compared)[-1] == f"not decided ({mean.smallest_seen():.2f} points would have been seen; {words})"
 
 
 def test_the_p_values_of_a_claim_are_adjusted_together():
@@ -291,7 +291,7 @@ def test_rows_that_a_study_has_not_are_not_tested_and_said_in_one_line():
     )
     assert note.endswith(" more.")
     lines = [line for line in table.csv_lines if line["verdict"] == NOT_TESTED]
-    assert len(lines) == 4 + 6 + 6 + 1 + 10 + 4
+    assert len(lines) == 4 + 6 + 6 + 1 + 10 + 4 * 4 + 4
 
 
 def test_a_study_without_a_section_for_detectors_shows_none_that_are_there():

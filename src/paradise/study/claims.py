@@ -129,7 +129,8 @@ class Claim:
         if comparison.smallest_seen is not None:
             seeds = comparison.seeds_to_decide
             would = f"{seeds} seeds would decide" if seeds else "more seeds would not decide"
-            verdict += f" ({comparison.smallest_seen:.{self.decimals}f} would have been seen; {would})"
+            smallest = f"{comparison.smallest_seen:.{self.decimals}f} {self.unit}"
+            verdict += f" ({smallest} would have been seen; {would})"
         return [published, measured, interval, p, better, verdict]
 
 
@@ -427,7 +428,7 @@ def _counts(study: Study, sentence: str, key: str, column: str, unit: str = "M")
         claimed = float(published[row][column]) - float(published[row.plain][column])
         what = f"{row.label} − {row.plain.label}"
         if row.id not in counted or row.plain.id not in counted:
-            compared.append(Comparison(what, claimed))
+            compared.append(Comparison(what, claimed, verdict=_untold(study, row)))
             continue
         effect = (getattr(counted[row.id], key) - getattr(counted[row.plain.id], key)) / UNITS[unit]
         said = SUPPORTED if abs(effect - claimed) <= ROUNDED_TO + 1e-9 else CONTRADICTED
@@ -444,7 +445,7 @@ def _latency(study: Study) -> Claim:
         claimed = float(published[row]["latency_cpu_ms"]) / float(published[row.plain]["latency_cpu_ms"])
         what = f"{row.label} ÷ {row.plain.label}"
         if study.latency is None or row.id not in timed or row.plain.id not in timed:
-            compared.append(Comparison(what, claimed))
+            compared.append(Comparison(what, claimed, verdict=_untold(study, row)))
             continue
         ratio, low, high = ratio_of_medians(timed[row.id], timed[row.plain.id])
         bound = claimed + LATENCY_MARGIN
@@ -452,6 +453,11 @@ def _latency(study: Study) -> Claim:
         leads = ("profile-latency",)
         compared.append(Comparison(what, claimed, ratio, (low, high), verdict=said, anchors=leads, marks=marks))
     return Claim("Latency at inference is the plain network's (PD-A), or little more (PD-B).", RATIO, 3, compared)
+
+
+def _untold(study: Study, row: Row) -> str:
+    """What is said of a row that was not counted or timed, or its plain network not."""
+    return NOT_RUN if {row, row.plain} <= set(study.preset.models) else NOT_TESTED
 
 
 def _branched() -> list[Row]:
