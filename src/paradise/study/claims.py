@@ -428,7 +428,7 @@ def _counts(study: Study, sentence: str, key: str, column: str, unit: str = "M")
         claimed = float(published[row][column]) - float(published[row.plain][column])
         what = f"{row.label} − {row.plain.label}"
         if row.id not in counted or row.plain.id not in counted:
-            compared.append(Comparison(what, claimed, verdict=_untold(study, row)))
+            compared.append(Comparison(what, claimed, verdict=_untold(study, row, row.plain)))
             continue
         effect = (getattr(counted[row.id], key) - getattr(counted[row.plain.id], key)) / UNITS[unit]
         said = SUPPORTED if abs(effect - claimed) <= ROUNDED_TO + 1e-9 else CONTRADICTED
@@ -455,9 +455,9 @@ def _latency(study: Study) -> Claim:
     return Claim("Latency at inference is the plain network's (PD-A), or little more (PD-B).", RATIO, 3, compared)
 
 
-def _untold(study: Study, row: Row) -> str:
-    """What is said of a row that was not counted or timed, or its plain network not."""
-    return NOT_RUN if {row, row.plain} <= set(study.preset.models) else NOT_TESTED
+def _untold(study: Study, *rows: Row) -> str:
+    """What is said where one of these rows was not counted or timed."""
+    return NOT_RUN if set(rows) <= set(study.preset.models) else NOT_TESTED
 
 
 def _branched() -> list[Row]:
