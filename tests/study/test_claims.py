@@ -2,12 +2,13 @@
 
 import json
 import lzma
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import changed
+from conftest import REPOSITORY, changed
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from written import Right, change_record, job_of, make_preset, make_study, some_right
@@ -93,6 +94,19 @@ def test_several_seeds_are_paired_seed_by_seed_and_image_by_image():
     assert compared.better == 1
     assert found.texts(compared)[3:] == [f"{expected.p:.3f}", "100%", SUPPORTED]
     assert claim(preset, "PD-A is more accurate").tested == []
+
+
+def test_a_reader_can_compute_it_again_by_the_lines_in_the_docs(capsys):
+    seeds = [0, 1, 2, 3, 4]
+    hits = drawn({"resnet18": 0.6, "pd_b_resnet18": 0.65}, seeds)
+    preset = make_study(["resnet18", "pd_b_resnet18"], seeds=seeds, name="cifar-100-cpu", right=right_as(hits))
+    found = claim(preset, "ParaDise is more accurate")
+    _, measured, interval, *_ = found.texts(found.tested[0])
+    (code,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "verdicts.md").read_text(), re.DOTALL)
+    exec(code, {})
+    said, low, high = re.fullmatch(r"([+-]\S+) points, (\S+) to (\S+)\n", capsys.readouterr().out).groups()
+    assert f"{said} points".replace("-", "−") == measured
+    assert f"{low} to {high}".replace("-", "−") == interval
 
 
 def test_the_same_seen_from_the_other_side_contradicts():
