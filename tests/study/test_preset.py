@@ -32,7 +32,7 @@ def load(name: str) -> Preset:
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "config").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_projects_presets_are_valid(path):
     preset = Preset.load(path)
-    assert {row.id for row in preset.classifiers} <= set(ROWS)
+    assert {row.id for row in preset.classifiers if not row.longer} <= set(ROWS)
     assert (preset.path, preset.name, preset.results) == (path, path.stem, Path("results", path.stem))
 
 
