@@ -91,6 +91,7 @@ def test_a_job_that_fails_is_shown_with_its_log(piped):
     """Each with its last line and its log, at the end of all, and nothing else of Snakemake's on it."""
     text = piped(fail="test {wildcards.row} = b")
     assert re.search(r"^Training a \(\d of 3\): failed$", text, re.M)
+    assert text.count("jobs failed, ") == 1
     *_, first, one, log, other, other_log, last = text.splitlines()
     assert first == "2 of 7 jobs failed, 2 are done:"
     said = sorted(re.sub(r"\d of", "", line) for line in (f"{one}{log}", f"{other}{other_log}"))

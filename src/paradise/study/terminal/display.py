@@ -127,6 +127,8 @@ class LogHandler(LogHandlerBase):
                 self.live.update(self._picture(), refresh=True)
 
     def close(self) -> None:
+        if self.ended.is_set():  # Snakemake closes it, and Python's logging at the end once more
+            return
         self.ended.set()
         if self.watcher.is_alive():
             self.watcher.join()
@@ -137,7 +139,8 @@ class LogHandler(LogHandlerBase):
 
     def _begin(self, stats: dict[str, int]) -> None:
         self.wanted = Counter({rule: count for rule, count in stats.items() if rule != "total"})
-        self._say(f"{self.wanted.total()} jobs: {', '.join(f'{n} {rule}' for rule, n in self.wanted.items())}")
+        jobs = f"{self.wanted.total()} job{'s' * (self.wanted.total() != 1)}"
+        self._say(f"{jobs}: {', '.join(f'{n} {rule}' for rule, n in self.wanted.items())}")
         if self.console.is_terminal:
             self.live = Live(self._picture(), console=self.console, transient=True, auto_refresh=False)
             self.live.start()
