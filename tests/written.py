@@ -15,10 +15,11 @@ from typing import Any
 import yaml
 
 from paradise.study.hashes import sha256
-from paradise.study.predictions import FILE as PREDICTIONS
-from paradise.study.predictions import FORMS, write_predictions
+from paradise.study.predictions import write_predictions
 from paradise.study.preset import Preset
 from paradise.study.records import (
+    FORMS,
+    PREDICTIONS,
     Complexity,
     DetectorProfiles,
     Evaluated,

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paradise.study.predictions import FORMS, read_predictions, write_predictions
+from paradise.study.predictions import read_predictions, write_predictions
+from paradise.study.records import FORMS
 
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1, max_size=8)
 ORDERS = st.permutations(range(12)).map(lambda order: order[:5])

@@ -12,9 +12,9 @@ from conftest import copy_project, run
 from written import change_record, job_of, make_study, other_code, write_job
 
 from paradise.study.hashes import sha256
-from paradise.study.predictions import FILE as PREDICTIONS
-from paradise.study.predictions import FORMS, read_predictions, write_predictions
+from paradise.study.predictions import read_predictions, write_predictions
 from paradise.study.preset import Preset
+from paradise.study.records import FORMS, PREDICTIONS
 
 pytestmark = pytest.mark.slow
 ROW = "pd_b_resnet18"

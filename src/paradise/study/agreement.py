@@ -14,10 +14,10 @@ from typing import Any
 
 from paradise.names import PLAIN
 from paradise.study.hashes import remembered
-from paradise.study.predictions import FILE as PREDICTIONS
-from paradise.study.predictions import FORMS, read_predictions
 from paradise.study.preset import Preset
 from paradise.study.records import (
+    FORMS,
+    PREDICTIONS,
     Complexity,
     DetectorProfiles,
     Evaluated,
@@ -226,6 +226,8 @@ def _read_epochs(path: Path) -> dict[str, Any]:
 
 def _count_hits(path: Path) -> dict[str, Any]:
     """How many images there are, and each form's top-1 and top-5 hits."""
+    from paradise.study.predictions import read_predictions  # which no other step loads
+
     said = read_predictions(path)
     labels = said["label"]
     hits: dict[str, Any] = {"images": len(labels)}

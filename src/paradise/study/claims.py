@@ -19,9 +19,9 @@ from paradise.names import BLOCKS, DEPTHS, PLAIN
 from paradise.study.cells import anchors, record_places
 from paradise.study.notes import AnyRun, marks_notes, not_shown_notes, reasons_text
 from paradise.study.paper import read_paper
-from paradise.study.predictions import FILE as PREDICTIONS
 from paradise.study.predictions import read_predictions
 from paradise.study.preset import Preset
+from paradise.study.records import PREDICTIONS
 from paradise.study.results import EvaluatedRun, Study
 from paradise.study.rows import DetectorRow, Row, Run
 from paradise.study.stale import Reason

@@ -13,9 +13,9 @@ from paradise.study.data.prepare import prepared
 from paradise.study.device import pick_device, use_precision
 from paradise.study.files import write_json
 from paradise.study.hashes import sha256
-from paradise.study.predictions import FILE, FORMS, write_predictions
+from paradise.study.predictions import write_predictions
 from paradise.study.provenance import begin_record
-from paradise.study.records import Evaluated, Imported, Trained, write_record
+from paradise.study.records import FORMS, PREDICTIONS, Evaluated, Imported, Trained, write_record
 from paradise.study.registry import LOADERS
 from paradise.study.rows import Row
 from paradise.study.runs import batch_size, data_of, fused_model, read_run, run_of, trained_model
@@ -64,10 +64,10 @@ def evaluate(folder: Path, threads: int, gpus: int | None = None) -> None:
     if labels != manifest.val.labels:
         raise UserError(f"{folder}: evaluation saw {len(labels)} images, not the {len(manifest.val)} of the manifest")
     accuracy = {form: _accuracy(best[form], labels) for form in FORMS}
-    write_predictions(folder / FILE, manifest.val.paths, labels, best)
+    write_predictions(folder / PREDICTIONS, manifest.val.paths, labels, best)
     metrics = {form: {key: accuracy[form][key] for key in ("top1", "top5")} for form in ("fused", "trained")}
     write_json(folder / "metrics.json", metrics)
-    outputs = {file: sha256(folder / file) for file in (FILE, "metrics.json")}
+    outputs = {file: sha256(folder / file) for file in (PREDICTIONS, "metrics.json")}
     measured = {"outputs": outputs, "images": len(labels), "logits": difference} | accuracy
     write_record(folder / "evaluation.json", Evaluated, record | measured)
 

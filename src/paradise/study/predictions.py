@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from paradise.files import replacing
+from paradise.study.records import FORMS
 
-FILE = "predictions.csv.xz"
-FORMS = ("trained", "fused")
 PACKING = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 2**20}]  # a megabyte is more than a study's images take
 
 

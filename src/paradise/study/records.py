@@ -19,6 +19,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from paradise.errors import UserError
 from paradise.files import replacing
 
+FORMS = ("trained", "fused")  # of a network: both are evaluated
+PREDICTIONS = "predictions.csv.xz"  # beside the record of an evaluation
 COMMIT = re.compile(r"(?P<hash>[0-9a-f]{40}|[0-9a-f]{64})(?P<changes>\+changes)?")
 SHOWN = 200  # characters of what is wrong with a record
 ROUNDING = 1e-9  # of a share, or relative: what computing a number again may change in it

@@ -14,9 +14,8 @@ from conftest import PAPER, REPOSITORY, changed
 from written import IMAGES, change_record, job_of, make_preset, make_study, other_code, write_job
 
 from paradise.errors import UserError
-from paradise.study.predictions import FILE as PREDICTIONS
 from paradise.study.preset import Preset
-from paradise.study.records import View, read_record
+from paradise.study.records import PREDICTIONS, View, read_record
 from paradise.study.registry import TABLES
 from paradise.study.rows import Row, Run
 from paradise.study.stale import Survey

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from paradise.study.agreement import check_evaluation
-from paradise.study.predictions import FILE as PREDICTIONS
 from paradise.study.preset import Preset
-from paradise.study.records import Evaluated
+from paradise.study.records import PREDICTIONS, Evaluated
 from paradise.study.rows import Row
 from paradise.study.steps import Step, Wildcards, image_modules, manifest, network_modules, row_of, run_from
 from paradise.study.steps.fuse import runs

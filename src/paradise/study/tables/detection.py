@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from paradise.study.cells import anchors, downloads, is_marked, provenance, record_places
 from paradise.study.notes import marks_notes, not_run_notes, not_shown_notes
 from paradise.study.paper import FOLDER, Line, read_paper
-from paradise.study.records import DetectorProfile
+from paradise.study.records import FORMS, DetectorProfile
 from paradise.study.registry import DETECTION_SETS
 from paradise.study.results import EvaluatedDetectorRun, Study
 from paradise.study.rows import DetectorRow, Run
@@ -16,7 +16,6 @@ from paradise.study.table import NOT_RUN, Cell, CsvLine, Quantity, StudyTable, T
 
 PRECISION = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap_s": "AP_S", "ap_m": "AP_M", "ap_l": "AP_L"}
 COSTS = {"flops": ("FLOPs G", 1e9, 2), "params": ("Params M", 1e6, 2), "median_ms": ("Latency ms", 1, 1)}
-FORMS = ("trained", "fused")
 NEW_BACKBONE = "PD-B in backbone, FPN and heads (new)"
 
 
