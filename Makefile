@@ -10,7 +10,7 @@ SEED = 0
 
 BEGAN := $(shell date +%s)
 
-.PHONY: setup reproduce tables test browser faults lint
+.PHONY: setup reproduce tables test check browser faults lint
 
 PIP = .venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt
 
@@ -44,6 +44,10 @@ tables: setup
 
 test: setup browser
 	@.venv/bin/pytest
+
+# The quick tests alone, for who develops.
+check: setup
+	@.venv/bin/pytest -m "not slow"
 
 # The report is tested in a browser. Where nobody may install one its tests are skipped, and say so.
 browser:
